@@ -1,0 +1,116 @@
+"""TFLite exporter: the blessed model as a fully quantised file for devices."""
+
+import hashlib
+import json
+import os
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+from tfx import v1 as tfx
+from tfx.types import artifact, standard_artifacts
+from tfx.utils import path_utils
+
+from components.examples import read_digits, sha256_of_examples
+from components.preprocessing import IMAGE
+from components.signatures import METADATA_FILE
+from components.sources import CLASSES
+from components.trainer import KERAS_FILE
+from export.edge_model import DESCRIPTION_FILE, LABELS_FILE, MODEL_FILE, EdgeModel
+from export.hashes import sha256_of_directory
+from export.tflite import convert_to_uint8
+
+REPRESENTATIVE_DIGITS = 500
+
+
+class EdgeModelArtifact(artifact.Artifact):
+    """A directory with `model.tflite`, `labels.txt` and `model.json`.
+
+    Not TFX's Model: the latest blessed one of those is the Evaluator's baseline.
+    """
+
+    TYPE_NAME = "EdgeModel"
+
+
+@tfx.dsl.components.component
+def TFLiteExporter(
+    model: tfx.dsl.components.InputArtifact[standard_artifacts.Model],
+    model_run: tfx.dsl.components.InputArtifact[standard_artifacts.ModelRun],
+    examples: tfx.dsl.components.InputArtifact[standard_artifacts.Examples],
+    transform_graph: tfx.dsl.components.InputArtifact[standard_artifacts.TransformGraph],
+    edge_model: tfx.dsl.components.OutputArtifact[EdgeModelArtifact],
+) -> None:
+    """Quantises the served weights, calibrated on digits of the train split only.
+
+    Raises:
+        RuntimeError: the Keras model's weights are not those of the served model.
+    """
+    saved_model = path_utils.serving_model_path(model.uri)
+    network = keras.saving.load_model(os.path.join(model_run.uri, KERAS_FILE))
+    _require_same_weights(network, saved_model)
+
+    digits, _ = next(read_digits(examples, "train"))
+    content = convert_to_uint8(
+        network, _transform(digits[:REPRESENTATIVE_DIGITS], transform_graph.uri)
+    )
+    path = os.path.join(edge_model.uri, MODEL_FILE)
+    with open(path, "wb") as file:
+        file.write(content)
+    with open(os.path.join(edge_model.uri, LABELS_FILE), "w") as text:
+        text.writelines(f"{label}\n" for label in range(CLASSES))
+
+    with open(os.path.join(saved_model, METADATA_FILE)) as text:
+        served = json.load(text)
+    runtime = EdgeModel(path)
+    description = {
+        "name": "digits",
+        "version": served["version"],
+        "input": {
+            "name": "image",
+            "shape": [1, 28, 28, 1],
+            "dtype": "uint8",
+            "scale": runtime.input.scale,
+            "zero_point": runtime.input.zero_point,
+        },
+        "output": {
+            "name": "probabilities",
+            "shape": [1, CLASSES],
+            "dtype": "uint8",
+            "scale": runtime.output.scale,
+            "zero_point": runtime.output.zero_point,
+        },
+        "preprocessing": {
+            "description": (
+                "Grey pixels, 0 to 255, white digit on black, row by row, straight into the input "
+                "tensor. The digit fills a box of 20x20 pixels, its centre of mass in the middle "
+                "of pixel (14, 14) of the 28x28."
+            ),
+            "width": 28,
+            "height": 28,
+            "channels": 1,
+            "polarity": "white on black",
+        },
+        "recipe": served["recipe"],
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "source_saved_model_sha256": sha256_of_directory(saved_model),
+        "data_sha256": sha256_of_examples(examples),
+    }
+    with open(os.path.join(edge_model.uri, DESCRIPTION_FILE), "w") as text:
+        json.dump(description, text, indent=2)
+
+
+def _transform(digits: np.ndarray, transform_graph: str) -> np.ndarray:
+    layer = tft.TFTransformOutput(transform_graph).transform_features_layer()
+    raw = tf.constant([digit.tobytes() for digit in digits])
+    return layer({IMAGE: raw})[IMAGE].numpy()
+
+
+def _require_same_weights(network: keras.Model, saved_model: str) -> None:
+    served = tf.saved_model.load(saved_model).variables
+    kept = [variable.numpy() for variable in network.variables]
+    if len(served) != len(kept) or not all(
+        np.array_equal(ours.numpy(), theirs) for ours, theirs in zip(served, kept, strict=True)
+    ):
+        raise RuntimeError(f"{saved_model}: other weights than the Keras model beside it")

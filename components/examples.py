@@ -1,0 +1,51 @@
+"""Digits of an Examples artifact, for the components that look at raw pixels."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+from tfx.types import artifact, artifact_utils
+
+from components.preprocessing import IMAGE, LABEL
+from components.sources import HEIGHT, WIDTH, Batch
+
+READ_BATCH = 1000
+
+
+def _records(examples: artifact.Artifact, split: str) -> tf.data.Dataset:
+    directory = artifact_utils.get_split_uri([examples], split)
+    files = tf.data.Dataset.list_files(os.path.join(directory, "*.gz"), shuffle=False)
+    return tf.data.TFRecordDataset(files, compression_type="GZIP")
+
+
+def read_digits(examples: artifact.Artifact, split: str) -> Iterator[Batch]:
+    """Streams a split: uint8 [n, 28, 28] pixels and int64 [n] labels."""
+    spec = {
+        IMAGE: tf.io.FixedLenFeature([], tf.string),
+        LABEL: tf.io.FixedLenFeature([], tf.int64),
+    }
+    for records in _records(examples, split).batch(READ_BATCH):
+        parsed = tf.io.parse_example(records, spec)
+        pixels = tf.io.decode_raw(parsed[IMAGE], tf.uint8)
+        yield tf.reshape(pixels, [-1, HEIGHT, WIDTH]).numpy(), parsed[LABEL].numpy()
+
+
+def count_by_label(examples: artifact.Artifact, split: str) -> list[int]:
+    """Returns how many digits of each label a split has."""
+    counts = np.zeros(10, np.int64)
+    for _, labels in read_digits(examples, split):
+        counts += np.bincount(labels, minlength=10)
+    return counts.tolist()
+
+
+def sha256_of_examples(examples: artifact.Artifact) -> str:
+    """Returns a hash of all records of all splits that does not depend on their order."""
+    total = 0
+    for split in artifact_utils.decode_split_names(examples.split_names):
+        for records in _records(examples, split).batch(READ_BATCH):
+            for record in records.numpy():
+                digest = hashlib.sha256(split.encode() + record).digest()
+                total += int.from_bytes(digest, "big")
+    return f"{total % 2**256:064x}"

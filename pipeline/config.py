@@ -1,0 +1,80 @@
+"""Everything that a run can be told, typed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.recipes import Recipe
+from components.sources import Location
+
+PIPELINE_NAME = "digits"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gates:
+    """Bounds that a model has to meet on the test split.
+
+    Attributes:
+        min_accuracy: floor of the served model's accuracy.
+        min_recall: floor of each digit's recall, by the served model.
+        min_edge_accuracy: floor of the edge model's accuracy.
+        max_edge_disagreement: highest share of digits that the edge model labels unlike the
+            served model.
+    """
+
+    min_accuracy: float
+    min_recall: float
+    min_edge_accuracy: float
+    max_edge_disagreement: float
+
+
+@dataclass(frozen=True)
+class RunRoot:
+    """Where a pipeline keeps what it makes."""
+
+    path: Path
+
+    @property
+    def serving(self) -> Path:
+        """Versions of the served model, as TF Serving polls them."""
+        return self.path / "serving" / PIPELINE_NAME
+
+    @property
+    def edge(self) -> Path:
+        """Versions of the edge model."""
+        return self.path / "edge"
+
+    @property
+    def artifacts(self) -> Path:
+        """The artifacts of all components: the pipeline root."""
+        return self.path / "artifacts"
+
+    @property
+    def metadata(self) -> Path:
+        """The metadata store, SQLite."""
+        return self.path / "metadata.sqlite"
+
+    @property
+    def summary(self) -> Path:
+        """The figures of the last run."""
+        return self.path / "summary.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineConfig:
+    """A run's configuration.
+
+    Attributes:
+        data: the input base and file pattern of the digits.
+        root: the run root.
+        recipe: how to train.
+        seed: of every random choice.
+        gates: what the models have to meet.
+        enable_cache: take unchanged components' outputs from the last runs.
+    """
+
+    data: Location
+    root: RunRoot
+    recipe: Recipe
+    seed: int
+    gates: Gates
+    enable_cache: bool = True

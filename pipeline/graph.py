@@ -1,0 +1,126 @@
+"""The pipeline's graph."""
+
+from tfx import v1 as tfx
+from tfx.dsl.placeholder import placeholder
+from tfx.types import BaseChannel
+
+from components import preprocessing, pushers, trainer
+from components.data_gate import DataGate
+from components.edge_evaluator import EdgeEvaluator
+from components.edge_exporter import TFLiteExporter
+from components.evaluation import eval_config
+from components.ingestion import DigitExampleGen
+from components.schema import SCHEMA_FILE, CuratedSchema
+from components.servability import ServabilityCheck
+from pipeline.config import PIPELINE_NAME, PipelineConfig
+
+
+def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
+    """From raw pixels to a pushed served model and a pushed edge model, each behind its gates."""
+    example_gen = DigitExampleGen(config.data).with_id("ExampleGen")
+    examples = example_gen.outputs["examples"]
+    curated_schema = CuratedSchema(text=SCHEMA_FILE.read_text())
+    schema = curated_schema.outputs["schema"]
+    statistics_gen = tfx.components.StatisticsGen(examples=examples, schema=schema)
+    example_validator = tfx.components.ExampleValidator(
+        statistics=statistics_gen.outputs["statistics"], schema=schema
+    )
+    data_gate = DataGate(anomalies=example_validator.outputs["anomalies"])
+    baseline = tfx.dsl.Resolver(
+        strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
+        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+        model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+    ).with_id("LatestBlessedModel")
+
+    with tfx.dsl.Cond(_blessed(data_gate.outputs["blessing"])):
+        transform = tfx.components.Transform(
+            examples=examples,
+            schema=schema,
+            preprocessing_fn=f"{preprocessing.__name__}.preprocessing_fn",
+            materialize=False,  # the trainer applies the graph while it reads
+            disable_statistics=True,
+        )
+        model_trainer = tfx.components.Trainer(
+            run_fn=f"{trainer.__name__}.run_fn",
+            examples=examples,
+            transform_graph=transform.outputs["transform_graph"],
+            schema=schema,
+            train_args=tfx.proto.TrainArgs(splits=["train"]),
+            eval_args=tfx.proto.EvalArgs(splits=["validation"]),
+            custom_config={"recipe": config.recipe.to_dict(), "seed": config.seed},
+        )
+        model, model_run = model_trainer.outputs["model"], model_trainer.outputs["model_run"]
+        evaluator = tfx.components.Evaluator(
+            examples=examples,
+            model=model,
+            baseline_model=baseline.outputs["model"],
+            example_splits=["test"],
+            eval_config=eval_config(
+                min_accuracy=config.gates.min_accuracy, min_recall=config.gates.min_recall
+            ),
+        )
+        servability = ServabilityCheck(model=model, model_run=model_run)
+
+        with (
+            tfx.dsl.Cond(_blessed(evaluator.outputs["blessing"])),
+            tfx.dsl.Cond(_blessed(servability.outputs["blessing"])),
+        ):
+            exporter = TFLiteExporter(
+                model=model,
+                model_run=model_run,
+                examples=examples,
+                transform_graph=transform.outputs["transform_graph"],
+            )
+            edge_evaluator = EdgeEvaluator(
+                model=model,
+                edge_model=exporter.outputs["edge_model"],
+                examples=examples,
+                min_accuracy=config.gates.min_edge_accuracy,
+                max_disagreement=config.gates.max_edge_disagreement,
+            )
+            with tfx.dsl.Cond(_blessed(edge_evaluator.outputs["blessing"])):
+                pusher = pushers.VersionedPusher(
+                    model=model,
+                    model_blessing=evaluator.outputs["blessing"],
+                    infra_blessing=servability.outputs["blessing"],
+                    push_destination=tfx.proto.PushDestination(
+                        filesystem=tfx.proto.PushDestination.Filesystem(
+                            base_directory=str(config.root.serving)
+                        )
+                    ),
+                ).with_id("Pusher")
+                edge_pusher = pushers.EdgePusher(
+                    edge_model=exporter.outputs["edge_model"],
+                    evaluation=edge_evaluator.outputs["evaluation"],
+                    blessing=edge_evaluator.outputs["blessing"],
+                    base_directory=str(config.root.edge),
+                )
+
+    return tfx.dsl.Pipeline(
+        pipeline_name=PIPELINE_NAME,
+        pipeline_root=str(config.root.artifacts),
+        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
+            str(config.root.metadata)
+        ),
+        enable_cache=config.enable_cache,
+        components=[
+            example_gen,
+            curated_schema,
+            statistics_gen,
+            example_validator,
+            data_gate,
+            baseline,
+            transform,
+            model_trainer,
+            evaluator,
+            servability,
+            exporter,
+            edge_evaluator,
+            pusher,
+            edge_pusher,
+        ],
+    )
+
+
+def _blessed(blessing: BaseChannel) -> placeholder.Predicate:
+    return blessing.future()[0].custom_property("blessed") == 1

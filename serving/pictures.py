@@ -1,0 +1,121 @@
+"""From any picture of one digit to the 28x28 bytes that the network knows, as MNIST was made.
+
+The method, which `components/picture_graph.py` repeats inside the served graph:
+
+1. Decode; put transparency on white; grey = 0.299 R + 0.587 G + 0.114 B.
+2. The background is the median of the outermost pixels. Ink is what deviates from it, in the
+   direction (darker or lighter) that deviates further; stretch it so that its peak is 255.
+   Ink under a tenth of the peak is noise. A picture without contrast becomes all zero.
+3. Crop to the ink; resize so that the longer side is 20 pixels (triangle filter, anti-aliased).
+4. Put it into 28x28 zeros with its centre of mass nearest to the middle of pixel (14, 14), uncut.
+
+Source of 3 and 4: LeCun, Cortes, Burges, "The MNIST database of handwritten digits".
+"""
+
+import io
+import os
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from serving.errors import InputError
+
+SIDE = 28
+BOX = 20
+MIDDLE = 14.5  # of pixel 14, in pixels from the edge: where every digit of MNIST has its centre
+NOISE = 0.1
+MIN_CONTRAST = 16.0
+LUMA = (0.299, 0.587, 0.114)
+MAX_PIXELS = 64 * 1024 * 1024
+MAX_BYTES = 64 * 1024 * 1024
+
+
+def read_picture(path: str | os.PathLike[str]) -> bytes:
+    """Reads a picture file, checked but not decoded.
+
+    Raises:
+        InputError: the file is missing, empty, too large or no PNG or JPEG picture.
+    """
+    try:
+        size = os.path.getsize(path)
+        if not size:
+            raise InputError(f"{path}: empty file; expected a PNG or JPEG picture")
+        if size > MAX_BYTES:
+            raise InputError(f"{path}: {size:,} bytes; pictures may have at most {MAX_BYTES:,}")
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    try:
+        with _open(data) as picture:
+            picture.verify()
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path}: not a readable PNG or JPEG picture") from error
+    return data
+
+
+def to_grey(data: bytes) -> np.ndarray:
+    """Decodes a PNG or JPEG picture to grey values, float32 [height, width] from 0 to 255.
+
+    Raises:
+        InputError: the picture is damaged or has more than `MAX_PIXELS` pixels.
+    """
+    try:
+        with _open(data) as picture:
+            if picture.mode.startswith("I"):  # 16-bit grey
+                return np.floor(np.asarray(picture, np.float32) / 256)
+            rgba = np.asarray(picture.convert("RGBA"), np.float32)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError("not a readable PNG or JPEG picture") from error
+    alpha = rgba[..., 3] / 255
+    return rgba[..., :3] @ np.array(LUMA, np.float32) * alpha + 255 * (1 - alpha)
+
+
+def centre_digit(grey: np.ndarray) -> np.ndarray:
+    """Finds the digit in a picture and sizes and places it as MNIST's are.
+
+    Args:
+        grey: float [height, width], 0 to 255, of either polarity.
+
+    Returns:
+        uint8 [28, 28], white on black.
+    """
+    grey = grey.astype(np.float32)
+    ends = (grey[0], grey[-1], grey[:, 0], grey[:, -1])
+    border = np.sort(np.concatenate(ends))
+    background = border[len(border) // 2]
+    darker, lighter = background - grey, grey - background
+    ink = np.maximum(darker if darker.max() > lighter.max() else lighter, 0)
+    peak = ink.max()
+    if peak < MIN_CONTRAST:
+        return np.zeros((SIDE, SIDE), np.uint8)
+    ink = np.where(ink < NOISE * peak, 0, ink * (255 / peak)).astype(np.float32)
+    rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
+    ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    height, width = (max(1, int(side * BOX / max(ink.shape) + 0.5)) for side in ink.shape)
+    resized = Image.fromarray(ink).resize((width, height), Image.Resampling.BILINEAR)
+    digit = np.clip(np.floor(np.asarray(resized) + 0.5), 0, 255)
+    top = _centring_offset(digit.sum(1))
+    left = _centring_offset(digit.sum(0))
+    out = np.zeros((SIDE, SIDE), np.uint8)
+    out[top : top + height, left : left + width] = digit
+    return out
+
+
+def _centring_offset(mass: np.ndarray) -> int:
+    """Where the axis must start for its centre of mass to lie nearest to the middle."""
+    centre = (mass * (np.arange(len(mass)) + 0.5)).sum() / mass.sum()
+    return int(np.clip(np.floor(MIDDLE - centre + 0.5), 0, SIDE - len(mass)))
+
+
+def _open(data: bytes) -> Image.Image:
+    picture = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
+    if picture.width * picture.height > MAX_PIXELS:
+        raise InputError(
+            f"{picture.width}x{picture.height} pixels; pictures may have at most {MAX_PIXELS:,}"
+        )
+    return picture
