@@ -2,6 +2,8 @@
 
 import math
 
+import tensorflow_model_analysis as tfma
+
 # TFMA 0.52 lists these in __all__ but does not bind them at the top of the package.
 from tensorflow_model_analysis.proto import config_pb2
 
@@ -67,6 +69,34 @@ def eval_config(*, min_accuracy: float, min_recall: float) -> config_pb2.EvalCon
             ),
         ],
     )
+
+
+def refusals(evaluation: str) -> list[str]:
+    """Says in words which gates of an evaluation were not met; empty when all were.
+
+    Args:
+        evaluation: the directory of the Evaluator's output.
+    """
+    result = tfma.load_validation_result(evaluation)
+    found = []
+    for part in result.metric_validations_per_slice:
+        for failure in part.failures:
+            key, value = failure.metric_key, failure.metric_value.double_value.value
+            bounds = failure.metric_threshold
+            name = key.name
+            if key.HasField("sub_key"):
+                name += f" of digit {key.sub_key.class_id.value}"
+            if key.is_diff:
+                found.append(
+                    f"accuracy fell against the latest blessed model by {-value / math.sqrt(2):.2f} "
+                    f"standard deviations of the sampling noise; at most {Z_95} may be chance"
+                )
+            else:
+                floor = bounds.value_threshold.lower_bound.value
+                found.append(f"{name} {value:.4f} is below {floor}")
+    if not result.validation_ok and not found:
+        found.append("nothing was validated: the test split holds no digit")
+    return found
 
 
 def _custom(

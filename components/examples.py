@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections.abc import Iterator
 
-import numpy as np
 import tensorflow as tf
 from tfx.types import artifact, artifact_utils
 
@@ -30,14 +29,6 @@ def read_digits(examples: artifact.Artifact, split: str) -> Iterator[Batch]:
         parsed = tf.io.parse_example(records, spec)
         pixels = tf.io.decode_raw(parsed[IMAGE], tf.uint8)
         yield tf.reshape(pixels, [-1, HEIGHT, WIDTH]).numpy(), parsed[LABEL].numpy()
-
-
-def count_by_label(examples: artifact.Artifact, split: str) -> list[int]:
-    """Returns how many digits of each label a split has."""
-    counts = np.zeros(10, np.int64)
-    for _, labels in read_digits(examples, split):
-        counts += np.bincount(labels, minlength=10)
-    return counts.tolist()
 
 
 def sha256_of_examples(examples: artifact.Artifact) -> str:

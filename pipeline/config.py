@@ -58,6 +58,11 @@ class RunRoot:
         """The figures of the last run."""
         return self.path / "summary.json"
 
+    @property
+    def log(self) -> Path:
+        """What the libraries wrote to standard error."""
+        return self.path / "run.log"
+
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineConfig:

@@ -1,0 +1,52 @@
+"""Keeps the noise of TensorFlow, Beam and TFX off the terminal without losing a line of it."""
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from serving.errors import GateRefused, InputError
+
+
+@contextlib.contextmanager
+def stderr_to(log: Path | None, *, verbose: bool = False) -> Iterator[TextIO]:
+    """Sends standard error, also that of C++ libraries, to a file.
+
+    When the block fails with anything but an `InputError` or a `GateRefused`, which say all
+    themselves, the end of the file is shown.
+
+    Args:
+        log: the file, or None for a temporary one.
+        verbose: leave standard error alone, and log more to it.
+
+    Yields:
+        The real standard error.
+    """
+    if verbose:
+        logging.basicConfig(level=logging.INFO, force=True)
+        yield sys.stderr
+        return
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with (
+        log.open("a+") if log else tempfile.TemporaryFile("w+") as file,
+        os.fdopen(terminal, "w") as real,
+    ):
+        os.dup2(file.fileno(), 2)
+        logging.basicConfig(level=logging.WARNING, stream=sys.stderr, force=True)
+        try:
+            yield real
+        except (InputError, GateRefused, KeyboardInterrupt):
+            raise
+        except Exception:
+            sys.stderr.flush()
+            file.seek(0)
+            real.writelines(file.readlines()[-20:])
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal, 2)
