@@ -65,7 +65,6 @@ def TFLiteExporter(
     runtime = EdgeModel(path)
     description = {
         "name": "digits",
-        "version": served["version"],
         "input": {
             "name": "image",
             "shape": [1, 28, 28, 1],

@@ -1,59 +1,28 @@
-"""Pushers: put a blessed version where servers and apps find it, whole or not at all."""
+"""Pushers: put a blessed version where servers and apps find it, whole or not at all.
+
+TFX's own Pusher copies into the directory that a server polls, and takes the time of the push
+for the version: pushing the same model twice makes two versions.
+"""
 
 import json
 import os
 import shutil
 import tempfile
+import time
+from pathlib import Path
 from typing import Any
 
-from tfx import types
 from tfx import v1 as tfx
-from tfx.components.pusher import executor
-from tfx.dsl.components.base import executor_spec
-from tfx.proto import pusher_pb2
-from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
-from tfx.utils import proto_utils
+from tfx.types import artifact, standard_artifacts
+from tfx.utils import path_utils
 
 from components.edge_evaluator import METRICS_FILE
 from components.edge_exporter import EdgeModelArtifact
 from components.gates import GateDecision
-from components.signatures import METADATA_FILE
 from export.edge_model import DESCRIPTION_FILE
 
-
-class Executor(executor.Executor):
-    """TFX's Pusher, but atomic, and with the version that the trainer gave the model.
-
-    TFX's own copies into the directory that a server polls, and takes the time of the push for
-    the version: pushing the same model twice makes two versions.
-    """
-
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
-        pushed = artifact_utils.get_single_instance(
-            output_dict[standard_component_specs.PUSHED_MODEL_KEY]
-        )
-        if not self.CheckBlessing(input_dict):
-            self._MarkNotPushed(pushed)
-            return
-        destination = pusher_pb2.PushDestination()
-        proto_utils.json_to_proto(
-            exec_properties[standard_component_specs.PUSH_DESTINATION_KEY], destination
-        )
-        source = self.GetModelPath(input_dict)
-        version = _version(os.path.join(source, METADATA_FILE))
-        path = publish(source, destination.filesystem.base_directory, version)
-        self._MarkPushed(pushed, pushed_destination=path, pushed_version=version)
-
-
-class VersionedPusher(tfx.components.Pusher):
-    """`Pusher` with the executor above."""
-
-    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+VERSION_PROPERTY = "pushed_version"
+DESTINATION_PROPERTY = "pushed_destination"
 
 
 @tfx.dsl.components.component
@@ -64,25 +33,36 @@ def EdgePusher(
     pushed_model: tfx.dsl.components.OutputArtifact[standard_artifacts.PushedModel],
     base_directory: tfx.dsl.components.Parameter[str],
 ) -> None:
-    """Pushes a blessed edge model, with its metrics in its description."""
-    if not blessing.get_int_custom_property("blessed"):
-        pushed_model.set_int_custom_property("pushed", 0)
-        return
+    """Pushes a blessed edge model, with its version and its metrics in its description.
+
+    Gives the run its version: the time, or that of the same models if they are there already.
+    """
+    _require_blessed(blessing)
+    description = json.loads(Path(edge_model.uri, DESCRIPTION_FILE).read_text())
+    description["version"] = _version_of(description, Path(base_directory))
+    description["metrics"] = json.loads(Path(evaluation.uri, METRICS_FILE).read_text())
     bundle = os.path.join(pushed_model.uri, "bundle")
     shutil.copytree(edge_model.uri, bundle)
-    description = os.path.join(bundle, DESCRIPTION_FILE)
-    with open(description) as file:
-        content = json.load(file)
-    with open(os.path.join(evaluation.uri, METRICS_FILE)) as file:
-        content["metrics"] = json.load(file)
-    with open(description, "w") as file:
-        json.dump(content, file, indent=2)
-    version = _version(description)
-    pushed_model.set_int_custom_property("pushed", 1)
-    pushed_model.set_string_custom_property(
-        "pushed_destination", publish(bundle, base_directory, version)
-    )
-    pushed_model.set_string_custom_property("pushed_version", version)
+    Path(bundle, DESCRIPTION_FILE).write_text(json.dumps(description, indent=2))
+    version = str(description["version"])
+    _mark_pushed(pushed_model, version, publish(bundle, base_directory, version))
+
+
+@tfx.dsl.components.component
+def Pusher(
+    model: tfx.dsl.components.InputArtifact[standard_artifacts.Model],
+    model_blessing: tfx.dsl.components.InputArtifact[standard_artifacts.ModelBlessing],
+    infra_blessing: tfx.dsl.components.InputArtifact[standard_artifacts.InfraBlessing],
+    pushed_edge_model: tfx.dsl.components.InputArtifact[standard_artifacts.PushedModel],
+    pushed_model: tfx.dsl.components.OutputArtifact[standard_artifacts.PushedModel],
+    base_directory: tfx.dsl.components.Parameter[str],
+) -> None:
+    """Pushes a blessed served model under the version of its edge model."""
+    _require_blessed(model_blessing)
+    _require_blessed(infra_blessing)
+    version = pushed_edge_model.get_string_custom_property(VERSION_PROPERTY)
+    source = path_utils.serving_model_path(model.uri)
+    _mark_pushed(pushed_model, version, publish(source, base_directory, version))
 
 
 def publish(source: str, base_directory: str, version: str) -> str:
@@ -112,6 +92,23 @@ def publish(source: str, base_directory: str, version: str) -> str:
     return path
 
 
-def _version(path: str) -> str:
-    with open(path) as file:
-        return str(json.load(file)["version"])
+def _version_of(description: dict[str, Any], base_directory: Path) -> int:
+    versions = [0]
+    for path in base_directory.glob(f"[0-9]*/{DESCRIPTION_FILE}"):
+        pushed = json.loads(path.read_text())
+        if all(pushed[key] == description[key] for key in ("sha256", "source_saved_model_sha256")):
+            return pushed["version"]
+        versions.append(pushed["version"])
+    return max(int(time.time()), max(versions) + 1)
+
+
+def _require_blessed(blessing: artifact.Artifact) -> None:
+    # The graph's conditions see to this; a graph edited by mistake must not push.
+    if blessing.get_int_custom_property("blessed") != 1:
+        raise RuntimeError(f"{blessing.uri}: not blessed; nothing may be pushed")
+
+
+def _mark_pushed(pushed_model: artifact.Artifact, version: str, path: str) -> None:
+    pushed_model.set_int_custom_property("pushed", 1)
+    pushed_model.set_string_custom_property(VERSION_PROPERTY, version)
+    pushed_model.set_string_custom_property(DESTINATION_PROPERTY, path)

@@ -1,6 +1,7 @@
 """What a run shows: a live line a component, then the summary."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -93,7 +94,7 @@ def print_summary(console: Console, summary: dict[str, Any], root: RunRoot) -> N
         console.print(f"pushed version {pushed['version']}", highlight=False)
         console.print(f"  served model  {escape(pushed['serving'])}", soft_wrap=True, highlight=False)
         console.print(f"  edge model    {escape(pushed['edge'])}", soft_wrap=True, highlight=False)
-        option = "" if str(root.path) == "run" else f" --root {root.path}"
+        option = "" if root.path == Path("run").absolute() else f" --root {root.path}"
         console.print("next", highlight=False)
         console.print(f"  digits predict{option} PICTURE...", soft_wrap=True, highlight=False)
         console.print(f"  digits predict{option} --edge PICTURE...", soft_wrap=True, highlight=False)

@@ -4,13 +4,14 @@ from tfx import v1 as tfx
 from tfx.dsl.placeholder import placeholder
 from tfx.types import BaseChannel
 
-from components import preprocessing, pushers, trainer
+from components import preprocessing, trainer
 from components.data_gate import DataGate
 from components.edge_evaluator import EdgeEvaluator
 from components.edge_exporter import TFLiteExporter
 from components.evaluation import eval_config
 from components.ingestion import DigitExampleGen
 from components.schema import SCHEMA_FILE, CuratedSchema
+from components.pushers import EdgePusher, Pusher
 from components.servability import ServabilityCheck
 from pipeline.config import PIPELINE_NAME, PipelineConfig
 
@@ -79,21 +80,18 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
                 max_disagreement=config.gates.max_edge_disagreement,
             )
             with tfx.dsl.Cond(_blessed(edge_evaluator.outputs["blessing"])):
-                pusher = pushers.VersionedPusher(
-                    model=model,
-                    model_blessing=evaluator.outputs["blessing"],
-                    infra_blessing=servability.outputs["blessing"],
-                    push_destination=tfx.proto.PushDestination(
-                        filesystem=tfx.proto.PushDestination.Filesystem(
-                            base_directory=str(config.root.serving)
-                        )
-                    ),
-                ).with_id("Pusher")
-                edge_pusher = pushers.EdgePusher(
+                edge_pusher = EdgePusher(
                     edge_model=exporter.outputs["edge_model"],
                     evaluation=edge_evaluator.outputs["evaluation"],
                     blessing=edge_evaluator.outputs["blessing"],
                     base_directory=str(config.root.edge),
+                )
+                pusher = Pusher(
+                    model=model,
+                    model_blessing=evaluator.outputs["blessing"],
+                    infra_blessing=servability.outputs["blessing"],
+                    pushed_edge_model=edge_pusher.outputs["pushed_model"],
+                    base_directory=str(config.root.serving),
                 )
 
     return tfx.dsl.Pipeline(
@@ -116,8 +114,8 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
             servability,
             exporter,
             edge_evaluator,
-            pusher,
             edge_pusher,
+            pusher,
         ],
     )
 

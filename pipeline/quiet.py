@@ -45,7 +45,7 @@ def stderr_to(log: Path | None, *, verbose: bool = False) -> Iterator[TextIO]:
         except Exception:
             sys.stderr.flush()
             file.seek(0)
-            real.writelines(file.readlines()[-20:])
+            real.writelines([*dict.fromkeys(file)][-20:])
             raise
         finally:
             sys.stderr.flush()

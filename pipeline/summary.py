@@ -16,6 +16,7 @@ from tfx.utils import path_utils
 from components.edge_evaluator import METRICS_FILE
 from components.evaluation import refusals
 from components.preprocessing import LABEL
+from components.pushers import DESTINATION_PROPERTY, VERSION_PROPERTY
 from components.signatures import METADATA_FILE
 from components.sources import CLASSES
 from components.splits import SPLITS
@@ -103,7 +104,10 @@ def _model(
     if not evaluated:
         return None
     saved_model = Path(path_utils.serving_model_path(trained["model"].uri))
-    result = tfma.load_eval_result(evaluated["evaluation"].uri)
+    has_baseline = evaluated["blessing"].get_int_custom_property("baseline_model_id")
+    result = tfma.load_eval_result(
+        evaluated["evaluation"].uri, model_name="candidate" if has_baseline else None
+    )
     ((_, by_output),) = result.slicing_metrics
     ((_, plots_by_output),) = result.plots
     metrics, plots = by_output[""], plots_by_output[""]
@@ -164,7 +168,7 @@ def _pushed(
         return None
     model, edge_model = served["pushed_model"], edge["pushed_model"]
     return {
-        "version": model.get_string_custom_property("pushed_version"),
-        "serving": model.get_string_custom_property("pushed_destination"),
-        "edge": edge_model.get_string_custom_property("pushed_destination"),
+        "version": model.get_string_custom_property(VERSION_PROPERTY),
+        "serving": model.get_string_custom_property(DESTINATION_PROPERTY),
+        "edge": edge_model.get_string_custom_property(DESTINATION_PROPERTY),
     }
