@@ -100,9 +100,7 @@ def compare(
     }
 
 
-def gate(
-    metrics: dict[str, float], *, min_accuracy: float, max_disagreement: float
-) -> list[str]:
+def gate(metrics: dict[str, float], *, min_accuracy: float, max_disagreement: float) -> list[str]:
     """Returns why the gate refuses, a line each."""
     refusals = []
     if metrics["accuracy"] < min_accuracy:

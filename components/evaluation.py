@@ -1,13 +1,20 @@
 """Evaluator: what TFMA measures on the test split, and the gates on it."""
 
 import math
+from typing import Any
 
 import tensorflow_model_analysis as tfma
 
 # TFMA 0.52 lists these in __all__ but does not bind them at the top of the package.
 from tensorflow_model_analysis.proto import config_pb2
+from tfx import types
+from tfx import v1 as tfx
+from tfx.components.evaluator import executor
+from tfx.dsl.components.base import executor_spec
+from tfx.types import artifact_utils, standard_component_specs
 
 import components.metrics
+from components.gates import write_decision
 from components.preprocessing import LABEL
 from components.sources import CLASSES
 
@@ -64,14 +71,52 @@ def eval_config(*, min_accuracy: float, min_recall: float) -> config_pb2.EvalCon
             config_pb2.MetricsSpec(
                 binarize=config_pb2.BinarizationOptions(top_k_list={"values": [1]}),
                 metrics=[
-                    config_pb2.MetricConfig(class_name="CalibrationPlot", config='{"num_buckets": 10}')
+                    config_pb2.MetricConfig(
+                        class_name="CalibrationPlot", config='{"num_buckets": 10}'
+                    )
                 ],
             ),
         ],
     )
 
 
-def refusals(evaluation: str) -> list[str]:
+def _custom(
+    class_name: str, threshold: config_pb2.MetricThreshold | None = None
+) -> config_pb2.MetricConfig:
+    return config_pb2.MetricConfig(
+        class_name=class_name, module=components.metrics.__name__, threshold=threshold
+    )
+
+
+class Executor(executor.Executor):
+    """TFX's Evaluator, which also writes down why it blessed or refused."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Evaluates, decides, and gives the reason."""
+        super().Do(input_dict, output_dict, exec_properties)
+        evaluation, blessing = (
+            artifact_utils.get_single_instance(output_dict[key])
+            for key in (
+                standard_component_specs.EVALUATION_KEY,
+                standard_component_specs.BLESSING_KEY,
+            )
+        )
+        refusals = _refusals(evaluation.uri)
+        write_decision(blessing, refusals, "all floors met, no loss of accuracy beyond chance")
+
+
+class Evaluator(tfx.components.Evaluator):
+    """`Evaluator` with the executor above."""
+
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+
+def _refusals(evaluation: str) -> list[str]:
     """Says in words which gates of an evaluation were not met; empty when all were.
 
     Args:
@@ -88,8 +133,8 @@ def refusals(evaluation: str) -> list[str]:
                 name += f" of digit {key.sub_key.class_id.value}"
             if key.is_diff:
                 found.append(
-                    f"accuracy fell against the latest blessed model by {-value / math.sqrt(2):.2f} "
-                    f"standard deviations of the sampling noise; at most {Z_95} may be chance"
+                    f"accuracy fell by {-value / math.sqrt(2):.2f} standard deviations of sampling "
+                    f"noise against the latest blessed model; at most {Z_95} may be chance"
                 )
             else:
                 floor = bounds.value_threshold.lower_bound.value
@@ -97,11 +142,3 @@ def refusals(evaluation: str) -> list[str]:
     if not result.validation_ok and not found:
         found.append("nothing was validated: the test split holds no digit")
     return found
-
-
-def _custom(
-    class_name: str, threshold: config_pb2.MetricThreshold | None = None
-) -> config_pb2.MetricConfig:
-    return config_pb2.MetricConfig(
-        class_name=class_name, module=components.metrics.__name__, threshold=threshold
-    )

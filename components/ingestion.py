@@ -19,6 +19,7 @@ from tfx.utils import proto_utils
 from components.sources import Location, open_source
 from components.splits import SPLITS, split_batches
 
+
 def encode(image: np.ndarray, label: int) -> bytes:
     """Serialises a digit, uint8 [784], as the pipeline's `tf.train.Example`."""
     feature = {

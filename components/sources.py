@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import IO, TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -80,9 +80,7 @@ def locate(data: str) -> Location:
         )
     if path.is_file():
         if not path.name.endswith((".csv", ".csv.gz", ".npz")):
-            raise InputError(
-                f"--data {data}: unknown kind of file; expected .csv, .csv.gz or .npz"
-            )
+            raise InputError(f"--data {data}: unknown kind of file; expected .csv, .csv.gz or .npz")
         return Location(str(path.parent), path.name)
     if any(path.glob(IDX_PATTERN)):
         return Location(str(path), IDX_PATTERN)
@@ -147,7 +145,7 @@ class IdxSource(Source):
     """
 
     parts = ("train", "test")
-    _stems = {"train": "train", "test": "t10k"}
+    _stems: ClassVar = {"train": "train", "test": "t10k"}
 
     def __init__(self, directory: Path):
         self._files: dict[str, Path] = {}
@@ -196,7 +194,7 @@ class _IdxFile:
         self._dimensions = dimensions
 
     def __enter__(self) -> "_IdxFile":
-        self._file: IO[bytes] = (
+        self._file: IO[bytes] | gzip.GzipFile = (
             gzip.open(self.path) if self.path.suffix == ".gz" else self.path.open("rb")
         )
         self._hash = hashlib.sha256()
@@ -218,9 +216,7 @@ class _IdxFile:
         try:
             data = self._file.read(size)
         except (OSError, EOFError, zlib.error) as error:
-            raise InputError(
-                f"{self.path}: damaged ({error}); fetch the file again"
-            ) from error
+            raise InputError(f"{self.path}: damaged ({error}); fetch the file again") from error
         if len(data) != size:
             raise InputError(
                 f"{self.path}: truncated, {size - len(data)} bytes short; fetch the file again"
@@ -230,9 +226,7 @@ class _IdxFile:
 
     def finish(self) -> None:
         if self._file.read(1):
-            raise InputError(
-                f"{self.path}: longer than its header says; fetch the file again"
-            )
+            raise InputError(f"{self.path}: longer than its header says; fetch the file again")
         if self._hash.hexdigest() != MNIST_SHA256[self._kind]:
             logger.warning(
                 "%s: not the canonical MNIST file (SHA-256 differs); used all the same", self.path

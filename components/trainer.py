@@ -68,7 +68,11 @@ def run_fn(fn_args: FnArgs) -> None:
     _write_golden(model, transform, validation, os.path.join(fn_args.model_run_dir, GOLDEN_FILE))
     with open(os.path.join(fn_args.model_run_dir, HISTORY_FILE), "w") as file:
         json.dump(
-            {"history": history.history, "seconds": seconds, "steps": int(compiled.optimizer.iterations)},
+            {
+                "history": history.history,
+                "seconds": seconds,
+                "steps": int(compiled.optimizer.iterations),
+            },
             file,
         )
     export_served_model(
@@ -100,7 +104,11 @@ class ReportProgress(keras.callbacks.Callback):
             self._next = time.monotonic() + 0.5
             accuracy = (logs or {}).get("accuracy", float("nan"))
             progress.debug(
-                "epoch %d/%d, step %d, accuracy %.4f", self._epoch, self._epochs, batch + 1, accuracy
+                "epoch %d/%d, step %d, accuracy %.4f",
+                self._epoch,
+                self._epochs,
+                batch + 1,
+                accuracy,
             )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -148,7 +156,9 @@ def _write_golden(
     `picture_probabilities` float32 [n, 10] for the same digits found as pictures.
     """
     features, labels = next(iter(examples.batch(GOLDEN_DIGITS)))
-    raw = [value.tobytes() if hasattr(value, "tobytes") else value for value in features[IMAGE].numpy()]
+    raw = [
+        value.tobytes() if hasattr(value, "tobytes") else value for value in features[IMAGE].numpy()
+    ]
     images = np.frombuffer(b"".join(raw), np.uint8).reshape(-1, HEIGHT, WIDTH)
     centred = [centre_digit(image).tobytes() for image in images]
     layer = transform.transform_features_layer()

@@ -1,0 +1,1 @@
+"""From a trained model to devices. `edge_model` needs only LiteRT and NumPy."""

@@ -92,9 +92,7 @@ def float_compute_ops(model: bytes) -> list[str]:
 
     QUANTIZE and DEQUANTIZE, which only convert, do not count.
     """
-    names = {
-        value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()
-    }
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
     parsed = schema.ModelT.InitFromPackedBuf(model, 0)
     found = []
     for graph in parsed.subgraphs:

@@ -1,0 +1,1 @@
+"""The graph, its configuration, its runner and the command line."""

@@ -143,7 +143,11 @@ def _parser() -> argparse.ArgumentParser:
         "--min-accuracy", type=_share, default=0.9, metavar="X", help="gate (default: 0.9)"
     )
     run.add_argument(
-        "--min-recall", type=_share, default=0.7, metavar="X", help="gate, each digit (default: 0.7)"
+        "--min-recall",
+        type=_share,
+        default=0.7,
+        metavar="X",
+        help="gate, each digit (default: 0.7)",
     )
     run.add_argument(
         "--min-edge-accuracy", type=_share, metavar="X", help="gate (default: --min-accuracy)"

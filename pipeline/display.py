@@ -12,7 +12,12 @@ from rich.table import Table
 from pipeline.config import RunRoot
 from pipeline.local_runner import NodeRun
 
-_MARKS = {"ran": "[green]✓[/]", "cached": "[cyan]=[/]", "skipped": "[yellow]-[/]", "failed": "[red]✗[/]"}
+_MARKS = {
+    "ran": "[green]✓[/]",
+    "cached": "[cyan]=[/]",
+    "skipped": "[yellow]-[/]",
+    "failed": "[red]✗[/]",
+}
 
 
 class LiveDisplay(logging.Handler):
@@ -77,7 +82,9 @@ def print_summary(console: Console, summary: dict[str, Any], root: RunRoot) -> N
         digit, recall = min(enumerate(model["recall"]), key=lambda pair: pair[1])
         table.add_row("lowest recall", f"{recall:.2%} (digit {digit})")
         table.add_row("calibration error", f"{model['expected_calibration_error']:.4f}")
-        table.add_row("served model", f"{model['parameters']:,} parameters, {model['bytes']:,} bytes")
+        table.add_row(
+            "served model", f"{model['parameters']:,} parameters, {model['bytes']:,} bytes"
+        )
     if edge := summary["edge"]:
         table.add_row(
             "int8 accuracy",
@@ -92,12 +99,16 @@ def print_summary(console: Console, summary: dict[str, Any], root: RunRoot) -> N
     console.print()
     if pushed := summary["pushed"]:
         console.print(f"pushed version {pushed['version']}", highlight=False)
-        console.print(f"  served model  {escape(pushed['serving'])}", soft_wrap=True, highlight=False)
+        console.print(
+            f"  served model  {escape(pushed['serving'])}", soft_wrap=True, highlight=False
+        )
         console.print(f"  edge model    {escape(pushed['edge'])}", soft_wrap=True, highlight=False)
         option = "" if root.path == Path("run").absolute() else f" --root {root.path}"
         console.print("next", highlight=False)
         console.print(f"  digits predict{option} PICTURE...", soft_wrap=True, highlight=False)
-        console.print(f"  digits predict{option} --edge PICTURE...", soft_wrap=True, highlight=False)
+        console.print(
+            f"  digits predict{option} --edge PICTURE...", soft_wrap=True, highlight=False
+        )
     else:
         console.print("nothing was pushed", highlight=False)
     console.print(f"all figures: {root.summary}", soft_wrap=True, highlight=False)

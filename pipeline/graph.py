@@ -8,10 +8,10 @@ from components import preprocessing, trainer
 from components.data_gate import DataGate
 from components.edge_evaluator import EdgeEvaluator
 from components.edge_exporter import TFLiteExporter
-from components.evaluation import eval_config
+from components.evaluation import Evaluator, eval_config
 from components.ingestion import DigitExampleGen
-from components.schema import SCHEMA_FILE, CuratedSchema
 from components.pushers import EdgePusher, Pusher
+from components.schema import SCHEMA_FILE, CuratedSchema
 from components.servability import ServabilityCheck
 from pipeline.config import PIPELINE_NAME, PipelineConfig
 
@@ -51,7 +51,7 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
             custom_config={"recipe": config.recipe.to_dict(), "seed": config.seed},
         )
         model, model_run = model_trainer.outputs["model"], model_trainer.outputs["model_run"]
-        evaluator = tfx.components.Evaluator(
+        evaluator = Evaluator(
             examples=examples,
             model=model,
             baseline_model=baseline.outputs["model"],

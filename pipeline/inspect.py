@@ -54,7 +54,9 @@ def _contact_sheet(digits: list[list[np.ndarray]]) -> Image.Image:
         for column, image in enumerate(images):
             top, left = GAP + row * height, GAP + column * width
             sheet[top : top + HEIGHT, left : left + WIDTH] = image.reshape(HEIGHT, WIDTH)
-    return Image.fromarray(sheet).resize((sheet.shape[1] * 2, sheet.shape[0] * 2), Image.Resampling.NEAREST)
+    return Image.fromarray(sheet).resize(
+        (sheet.shape[1] * 2, sheet.shape[0] * 2), Image.Resampling.NEAREST
+    )
 
 
 def show_model(recipe: str, console: Console) -> None:
@@ -69,7 +71,9 @@ def show_model(recipe: str, console: Console) -> None:
     table.add_column("parameters", justify="right")
     for layer in model.layers:
         shape = ", ".join("n" if side is None else str(side) for side in layer.output.shape)
-        table.add_row(layer.__class__.__name__, f"[{shape}]".replace("[", r"\["), f"{layer.count_params():,}")
+        table.add_row(
+            layer.__class__.__name__, f"[{shape}]".replace("[", r"\["), f"{layer.count_params():,}"
+        )
     table.add_section()
     table.add_row("all", "", f"{model.count_params():,}")
     console.print(table)

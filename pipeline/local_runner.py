@@ -82,12 +82,15 @@ class LocalRunner(local_dag_runner.LocalDagRunner):
             self.nodes[run.name] = run
             if skipped.intersection(pipeline_node.upstream_nodes):
                 run.state = "skipped"
+                self._on_end(run)
             else:
                 self._on_start(run.name)
-                self._run_node(run, pipeline, pipeline_node, deployment, store)
+                try:
+                    self._run_node(run, pipeline, pipeline_node, deployment, store)
+                finally:
+                    self._on_end(run)
             if run.state == "skipped":
                 skipped.add(run.name)
-            self._on_end(run)
 
     def _run_node(
         self,
@@ -103,18 +106,18 @@ class LocalRunner(local_dag_runner.LocalDagRunner):
         )
         _reset_peak_memory()
         started = time.monotonic()
+        component = launcher.Launcher(
+            pipeline_node=node,
+            mlmd_connection=store,
+            pipeline_info=pipeline.pipeline_info,
+            pipeline_runtime_spec=pipeline.runtime_spec,
+            executor_spec=executor_spec,
+            custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, run.name),
+        )
         try:
-            info = launcher.Launcher(
-                pipeline_node=node,
-                mlmd_connection=store,
-                pipeline_info=pipeline.pipeline_info,
-                pipeline_runtime_spec=pipeline.runtime_spec,
-                executor_spec=executor_spec,
-                custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, run.name),
-            ).launch()
-        except BaseException as error:
+            info = component.launch()
+        except Exception as error:
             run.state = "failed"
-            self._on_end(run)
             if message := _input_error(error):
                 raise InputError(message) from error
             raise
@@ -135,14 +138,12 @@ class LocalRunner(local_dag_runner.LocalDagRunner):
 
 
 def _input_error(error: BaseException) -> str | None:
-    """Finds the message of an `InputError`, which Beam passes on only as a traceback's text."""
+    """Finds the message of an `InputError`, which Beam passes on as text only, with additions."""
     cause: BaseException | None = error
     while cause:
-        if isinstance(cause, InputError):
-            return str(cause)
-        name = f"{InputError.__module__}.{InputError.__qualname__}"
-        if found := re.search(rf"{re.escape(name)}: (.+?)(?: \[while running|\n|$)", str(cause)):
-            return found[1]
+        name = f"{InputError.__module__}.{InputError.__qualname__}: "
+        if isinstance(cause, InputError) or name in str(cause):
+            return re.split(r" \[while running|\n", str(cause).rpartition(name)[2])[0]
         cause = cause.__cause__ or cause.__context__
     return None
 

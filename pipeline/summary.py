@@ -14,7 +14,6 @@ from tfx.types import artifact
 from tfx.utils import path_utils
 
 from components.edge_evaluator import METRICS_FILE
-from components.evaluation import refusals
 from components.preprocessing import LABEL
 from components.pushers import DESTINATION_PROPERTY, VERSION_PROPERTY
 from components.signatures import METADATA_FILE
@@ -42,7 +41,7 @@ def summarize(config: PipelineConfig, nodes: Mapping[str, NodeRun]) -> dict[str,
         nodes: what became of each component.
     """
     gates = {
-        name: _gate(nodes[node].outputs["blessing"], nodes[node].outputs.get("evaluation"))
+        name: _gate(nodes[node].outputs["blessing"])
         for name, node in GATES.items()
         if nodes[node].outputs
     }
@@ -77,11 +76,11 @@ def write_summary(summary: dict[str, Any], path: Path) -> None:
     os.replace(beside, path)
 
 
-def _gate(blessing: artifact.Artifact, evaluation: artifact.Artifact | None) -> dict[str, Any]:
-    reason = blessing.get_string_custom_property("reason")
-    if not reason and evaluation:  # TFX's Evaluator records a verdict without words
-        reason = "; ".join(refusals(evaluation.uri)) or "all floors met, no real loss of accuracy"
-    return {"blessed": bool(blessing.get_int_custom_property("blessed")), "reason": reason}
+def _gate(blessing: artifact.Artifact) -> dict[str, Any]:
+    return {
+        "blessed": blessing.get_int_custom_property("blessed") == 1,
+        "reason": blessing.get_string_custom_property("reason"),
+    }
 
 
 def _splits(statistics: str) -> dict[str, Any]:

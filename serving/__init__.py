@@ -1,0 +1,1 @@
+"""What queries the pushed model: nothing here imports TFX."""
