@@ -66,7 +66,7 @@ def eval_config(*, min_accuracy: float, min_recall: float) -> config_pb2.EvalCon
             ),
             config_pb2.MetricsSpec(
                 binarize=config_pb2.BinarizationOptions(class_ids={"values": range(CLASSES)}),
-                metrics=[_custom("Recall", recall_floor), _custom("Precision")],
+                metrics=[_custom("DigitRecall", recall_floor), _custom("DigitPrecision")],
             ),
             config_pb2.MetricsSpec(
                 binarize=config_pb2.BinarizationOptions(top_k_list={"values": [1]}),

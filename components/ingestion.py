@@ -26,7 +26,9 @@ def encode(image: np.ndarray, label: int) -> bytes:
         "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image.tobytes()])),
         "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
     }
-    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+    example = tf.train.Example(features=tf.train.Features(feature=feature))
+    # The order of a map's entries varies from process to process, and with it the shuffling.
+    return example.SerializeToString(deterministic=True)
 
 
 class _ReadSource(beam.DoFn):

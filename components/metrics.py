@@ -91,7 +91,9 @@ def _metric(formula: Formula) -> type[tfma.metrics.Metric]:
     return DerivedMetric
 
 
+# TFMA looks a class name up among its own metrics first, and its Recall and Precision are those
+# of a binary decision at 0.5: none of these names may be one of TFMA's.
 Accuracy = _metric(accuracy)
 AccuracyInDeviations = _metric(accuracy_in_deviations)
-Recall = _metric(recall)
-Precision = _metric(precision)
+DigitRecall = _metric(recall)
+DigitPrecision = _metric(precision)

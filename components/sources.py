@@ -287,21 +287,25 @@ class CsvSource(Source):
             with opener(self._path, "rt", encoding="utf-8") as file:
                 header = 0 if "label" in file.readline() else None
             rows = 1 if header is None else 2
-            for frame in pd.read_csv(self._path, header=header, chunksize=BATCH):
-                if frame.shape[1] != 1 + PIXELS:
-                    raise InputError(
-                        f"{self._path}: {frame.shape[1]} columns; expected {1 + PIXELS}: "
-                        f"the label, then {PIXELS} pixels"
-                    )
-                label = frame.columns[self._label] if header is None else "label"
-                pixels = self._integers(frame.drop(columns=label), rows, 255)
-                labels = self._integers(frame[[label]], rows, CLASSES - 1)[:, 0]
-                yield pixels.astype(np.uint8), labels
-                rows += len(frame)
+            with pd.read_csv(self._path, header=header, chunksize=BATCH) as frames:
+                for frame in frames:
+                    yield self._parse(frame, rows)
+                    rows += len(frame)
         except (OSError, UnicodeDecodeError, EOFError, zlib.error, pd.errors.ParserError) as error:
             raise InputError(f"{self._path}: not a readable CSV ({error})") from error
         except pd.errors.EmptyDataError:
             return
+
+    def _parse(self, frame: "pd.DataFrame", first_row: int) -> Batch:
+        if frame.shape[1] != 1 + PIXELS:
+            raise InputError(
+                f"{self._path}: {frame.shape[1]} columns; expected {1 + PIXELS}: "
+                f"the label, then {PIXELS} pixels"
+            )
+        label = "label" if "label" in frame else frame.columns[self._label]
+        pixels = self._integers(frame.drop(columns=label), first_row, 255)
+        labels = self._integers(frame[[label]], first_row, CLASSES - 1)[:, 0]
+        return pixels.astype(np.uint8), labels
 
     def _integers(self, frame: "pd.DataFrame", first_row: int, highest: int) -> np.ndarray:
         numbers = frame.to_numpy()

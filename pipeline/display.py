@@ -28,16 +28,15 @@ class LiveDisplay(logging.Handler):
         self._console = console
         self._status: Status | None = None
         self._name = ""
-        for name, level in (("digits", logging.INFO), ("digits.progress", logging.DEBUG)):
-            logger = logging.getLogger(name)
-            logger.setLevel(level)
-            logger.propagate = False
-            logger.addHandler(self)
+        logging.getLogger("digits").setLevel(logging.INFO)
+        logging.getLogger("digits.progress").setLevel(logging.DEBUG)
+        logging.getLogger("digits").addHandler(self)
+        logging.getLogger("digits").propagate = False
 
     def close(self) -> None:
         """Stops listening."""
-        for name in ("digits", "digits.progress"):
-            logging.getLogger(name).removeHandler(self)
+        logging.getLogger("digits").removeHandler(self)
+        logging.getLogger("digits").propagate = True
         self._stop()
         super().close()
 

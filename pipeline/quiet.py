@@ -7,13 +7,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
 
 from serving.errors import GateRefused, InputError
 
 
 @contextlib.contextmanager
-def stderr_to(log: Path | None, *, verbose: bool = False) -> Iterator[TextIO]:
+def stderr_to(log: Path | None, *, verbose: bool = False) -> Iterator[None]:
     """Sends standard error, also that of C++ libraries, to a file.
 
     When the block fails with anything but an `InputError` or a `GateRefused`, which say all
@@ -23,30 +22,29 @@ def stderr_to(log: Path | None, *, verbose: bool = False) -> Iterator[TextIO]:
         log: the file, or None for a temporary one.
         verbose: leave standard error alone, and log more to it.
 
-    Yields:
-        The real standard error.
     """
     if verbose:
         logging.basicConfig(level=logging.INFO, force=True)
-        yield sys.stderr
+        yield
         return
     sys.stderr.flush()
     terminal = os.dup(2)
     with (
         log.open("a+") if log else tempfile.TemporaryFile("w+") as file,
         os.fdopen(terminal, "w") as real,
+        contextlib.redirect_stderr(file),
     ):
         os.dup2(file.fileno(), 2)
-        logging.basicConfig(level=logging.WARNING, stream=sys.stderr, force=True)
+        handlers, logging.root.handlers = logging.root.handlers, [logging.StreamHandler(file)]
         try:
-            yield real
+            yield
         except (InputError, GateRefused, KeyboardInterrupt):
             raise
         except Exception:
-            sys.stderr.flush()
             file.seek(0)
             real.writelines([*dict.fromkeys(file)][-20:])
             raise
         finally:
-            sys.stderr.flush()
+            file.flush()
             os.dup2(terminal, 2)
+            logging.root.handlers = handlers

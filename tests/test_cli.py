@@ -1,0 +1,120 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import png, write_idx
+from PIL import Image
+
+HEAVY = {"tensorflow", "keras", "tfx", "apache_beam", "pandas", "ai_edge_litert", "scipy"}
+
+
+def imported(code: str) -> set[str]:
+    """The top-level packages that a fresh interpreter holds after some code."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {name.split(".")[0] for name in done.stdout.split()}
+
+
+def test_the_command_line_starts_without_heavy_libraries():
+    assert not HEAVY & imported("import pipeline.cli; pipeline.cli._parser()")
+
+
+def test_serving_imports_no_tensorflow():
+    assert not HEAVY & imported("import serving.predict, serving.pictures, serving.errors")
+
+
+def test_the_edge_runtime_imports_litert_only():
+    heavy = HEAVY & imported("import export.edge_model")
+    assert heavy == {"ai_edge_litert"}
+
+
+def test_model_prints_the_seed_texts_layer_table(digits):
+    outcome = digits("model")
+    assert outcome.code == 0
+    for number in ("320", "18,496", "36,928", "650", "93,322"):
+        assert number in outcome.out
+
+
+def test_data_prints_counts_and_writes_a_contact_sheet(digits, tmp_path: Path, sample):
+    outcome = digits("data", "--out", tmp_path)
+    assert outcome.code == 0
+    assert "4,000" in outcome.out
+    sheet = np.asarray(Image.open(tmp_path / "digits.png").resize((602, 302), 0))
+    assert sheet.shape == (302, 602)
+    first_seven = sample[0][sample[1] == 7][0]
+    np.testing.assert_array_equal(sheet[2 + 7 * 30 :][:28, 2:30], first_seven)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--data", "nowhere"], "--data nowhere: no such file or directory"),
+        (["run", "--min-accuracy", "98"], "98: expected a number from 0 to 1"),
+        (["run", "--epochs", "0"], "0: expected a positive integer"),
+        (["run", "--epochs", "many"], "invalid _positive value"),
+        (["run", "--recipe", "secret"], "invalid choice: 'secret'"),
+        (["run", "--root", "/dev/null/run"], "--root /dev/null/run: Not a directory"),
+        (["data", "--data", "nowhere"], "--data nowhere: no such file or directory"),
+        (["data", "--out", "/dev/null/out"], "--out /dev/null/out: Not a directory"),
+        (["predict", "--root", "nowhere", "a.png"], "no pushed model; run `digits run` first"),
+        (["predict"], "the following arguments are required: FILE"),
+        ([], "the following arguments are required: COMMAND"),
+    ],
+)
+def test_bad_usage_exits_with_2_and_says_why(digits, arguments, message):
+    outcome = digits(*arguments)
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_bad_data_stops_the_run_with_one_line_and_leaves_nothing(digits, idx_directory, tmp_path):
+    labels = np.zeros(200, np.uint8)
+    labels[150] = 77
+    write_idx(idx_directory / "train-labels-idx1-ubyte", labels)
+    root = tmp_path / "run"
+    outcome = digits("run", "--data", idx_directory, "--root", root)
+    assert outcome.code == 2
+    assert outcome.err == (
+        f"digits: {idx_directory}/train-labels-idx1-ubyte: label 77 of digit 150; expected 0 to 9\n"
+    )
+    assert not list((root / "artifacts" / "ExampleGen").glob("examples/*"))
+    assert not (root / "serving").exists()
+    assert not (root / "summary.json").exists()
+
+
+def test_an_internal_error_shows_the_log_and_its_own_exit_code(digits, monkeypatch):
+    import pipeline.inspect
+
+    def fail(*_):
+        print("what a library wrote", file=sys.stderr)
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(pipeline.inspect, "show_model", fail)
+    outcome = digits("model")
+    assert outcome.code == 70
+    assert "what a library wrote" in outcome.err
+    assert "internal error: ZeroDivisionError: oops" in outcome.err
+
+
+def test_predict_refuses_bad_pictures_by_name(digits, pipeline_run, tmp_path):
+    good = tmp_path / "good.png"
+    good.write_bytes(png(np.eye(28, dtype=np.uint8) * 255))
+    for name, content, message in (
+        ("empty.png", b"", "empty file; expected a PNG or JPEG picture"),
+        ("text.png", b"hello", "not a readable PNG or JPEG picture"),
+        ("missing.png", None, "No such file or directory"),
+    ):
+        path = tmp_path / name
+        if content is not None:
+            path.write_bytes(content)
+        outcome = digits("predict", "--root", pipeline_run.root, good, path)
+        assert outcome.code == 2
+        assert outcome.err == f"digits: {path}: {message}\n"
+        assert not outcome.out

@@ -1,0 +1,109 @@
+"""The reference preprocessing, and that the served graph does the same."""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import png
+from PIL import Image
+
+from components.picture_graph import decode_and_centre
+from serving.errors import InputError
+from serving.pictures import centre_digit, read_picture, to_grey
+
+in_graph = tf.function(decode_and_centre, input_signature=[tf.TensorSpec([None], tf.string)])
+
+
+def enlarge(image: np.ndarray) -> np.ndarray:
+    """The digit large, off-centre and of another aspect than its canvas."""
+    canvas = np.zeros((220, 300), np.uint8)
+    canvas[30:198, 100:268] = np.asarray(Image.fromarray(image).resize((168, 168)))
+    return canvas
+
+
+def jpeg(image: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=80)
+    return buffer.getvalue()
+
+
+VARIANTS = {
+    "as MNIST": png,
+    "dark on light": lambda i: png(255 - i),
+    "large": lambda i: png(enlarge(i)),
+    "JPEG": lambda i: jpeg(255 - enlarge(i)),
+    "colour": lambda i: png(np.stack([i, i // 2, 255 - i], -1)),
+    "black on transparent": lambda i: png(np.stack([0 * i, 0 * i, 0 * i, i], -1)),
+    "grey on transparent": lambda i: png(np.stack([0 * i, i], -1)),
+    "16 bit": lambda i: png(enlarge(i).astype(np.uint16) * 257),
+    "on mid-grey": lambda i: png(np.maximum(i // 2 + 128, 128).astype(np.uint8)),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_graph_and_python_agree_within_one_grey_level(sample, variant):
+    pictures = [VARIANTS[variant](image) for image in sample[0][::50]]
+    ours = np.stack([centre_digit(to_grey(picture)) for picture in pictures])
+    served = in_graph(tf.constant(pictures)).numpy()
+    assert np.abs(ours.astype(int) - served).max() <= 1
+
+
+def test_digits_of_mnist_stay_where_they_are(sample):
+    centred = np.stack([centre_digit(image) for image in sample[0]])
+    # Only ink under a tenth of the peak may go.
+    assert np.abs(centred.astype(int) - sample[0]).mean() < 1
+    changed = np.abs(centred.astype(int) - sample[0]).max(axis=(1, 2))
+    assert (changed <= 26).mean() > 0.98
+
+
+@pytest.mark.parametrize("variant", ["dark on light", "colour", "black on transparent"])
+def test_polarity_and_colour_do_not_matter(sample, variant):
+    for image in sample[0][::500]:
+        plain = centre_digit(image).astype(int)
+        found = centre_digit(to_grey(VARIANTS[variant](image)))
+        assert np.abs(plain - found).max() <= 4  # rounding, stretched with the contrast
+
+
+def test_position_does_not_matter(sample):
+    image = sample[0][1234]
+    expected = centre_digit(enlarge(image))
+    for rows, columns in ((-25, -90), (15, 20), (10, -60)):
+        moved = np.roll(enlarge(image), (rows, columns), (0, 1))
+        np.testing.assert_array_equal(centre_digit(moved), expected)
+
+
+@pytest.mark.parametrize("grey", [0, 127, 255])
+def test_a_picture_without_a_digit_becomes_black(grey):
+    blank = np.full((40, 30), grey, np.uint8)
+    assert not centre_digit(blank).any()
+    assert not in_graph(tf.constant([png(blank)])).numpy().any()
+
+
+def test_no_pictures_give_no_digits():
+    assert in_graph(tf.constant([], tf.string)).shape == (0, 28, 28)
+
+
+def png_header(width: int, height: int) -> bytes:
+    content = bytearray(png(np.zeros((28, 28), np.uint8)))
+    content[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    return bytes(content)
+
+
+BAD = {
+    "empty": b"",
+    "text": b"hello",
+    "cut off": png(np.eye(28, dtype=np.uint8) * 255)[:60],
+    "GIF": b"GIF89a" + bytes(100),
+    "huge": png_header(20_000, 20_000),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_bad_bytes_are_refused(tmp_path, fault):
+    path = tmp_path / "picture.png"
+    path.write_bytes(BAD[fault])
+    with pytest.raises(InputError, match="picture"):
+        to_grey(read_picture(path))
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        in_graph(tf.constant([BAD[fault]]))

@@ -1,0 +1,70 @@
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from components.pushers import _version_of, publish
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "source" / "variables").mkdir(parents=True)
+    (tmp_path / "source" / "saved_model.pb").write_text("graph")
+    (tmp_path / "source" / "variables" / "data").write_text("weights")
+    return tmp_path / "source"
+
+
+def test_a_version_appears_whole(source, tmp_path):
+    base = tmp_path / "serving"
+    path = Path(publish(str(source), str(base), "7"))
+    assert path == base / "7"
+    assert (path / "variables" / "data").read_text() == "weights"
+    assert os.listdir(base) == ["7"]
+
+
+def test_a_failed_copy_leaves_nothing(source, tmp_path, monkeypatch):
+    base = tmp_path / "serving"
+    publish(str(source), str(base), "7")
+
+    def copy_half(src, dst, **_):
+        shutil.copy(Path(src, "saved_model.pb"), dst)
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(shutil, "copytree", copy_half)
+    with pytest.raises(OSError, match="No space left"):
+        publish(str(source), str(base), "8")
+    assert os.listdir(base) == ["7"]
+
+
+def test_a_version_is_seen_only_when_it_is_complete(source, tmp_path, monkeypatch):
+    base = tmp_path / "serving"
+    seen = []
+    rename = os.rename
+
+    def watch(src, dst):
+        seen.append([name for name in os.listdir(base) if name.isdecimal()])
+        assert (Path(src) / "variables" / "data").exists()
+        rename(src, dst)
+
+    monkeypatch.setattr(os, "rename", watch)
+    publish(str(source), str(base), "7")
+    assert seen == [[]]
+
+
+def test_a_version_that_is_there_is_left_alone(source, tmp_path):
+    base = tmp_path / "serving"
+    publish(str(source), str(base), "7")
+    (base / "7" / "mark").touch()
+    publish(str(source), str(base), "7")
+    assert (base / "7" / "mark").exists()
+
+
+def test_the_same_pair_keeps_its_version_and_another_gets_a_higher(tmp_path):
+    pair = {"sha256": "a", "source_saved_model_sha256": "b"}
+    (tmp_path / "9000000000").mkdir()  # from a clock that was ahead
+    (tmp_path / "9000000000" / "model.json").write_text(json.dumps({**pair, "version": 9000000000}))
+    assert _version_of(pair, tmp_path) == 9000000000
+    assert _version_of({**pair, "sha256": "c"}, tmp_path) == 9000000001
+    assert _version_of(pair, tmp_path / "nowhere") < 9000000000
