@@ -35,3 +35,7 @@ lock:
 
 clean:
 	rm -rf .venv run
+
+.PHONY: bench-accuracy
+bench-accuracy: .venv/.installed
+	$(BIN)/python -m tests.benchmarks.accuracy --data $(or $(DATA),mnist) $(ARGS)

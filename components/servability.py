@@ -5,12 +5,10 @@ compile for Kubeflow Pipelines v2. This loads the model the way TF Serving does,
 session, which is where models that only Python can load fail.
 """
 
-import io
 import os
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 from tfx import v1 as tfx
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
@@ -18,6 +16,7 @@ from tfx.utils import path_utils
 from components.gates import write_decision
 from components.ingestion import encode
 from components.trainer import GOLDEN_FILE
+from serving.pictures import encode_png
 
 # Float arithmetic in another order, batch or kernel; far below what changes a label.
 TOLERANCE = 1e-4
@@ -51,11 +50,15 @@ def check_servable(directory: str, golden: dict[str, np.ndarray]) -> list[str]:
         What is wrong, a line each; empty when nothing is.
     """
     images = golden["images"]
-    pairs = zip(images, golden["labels"].tolist(), strict=True)
+    examples = [encode(*pair) for pair in zip(images, golden["labels"].tolist(), strict=True)]
+    pictures = [encode_png(image) for image in images]
     requests = {
         "serving_default": (images, golden["probabilities"]),
-        "serve_examples": ([encode(*pair) for pair in pairs], golden["probabilities"]),
-        "serve_image_bytes": ([_png(i) for i in images], golden["picture_probabilities"]),
+        "serve_examples": (examples, golden["probabilities"]),
+        "serve_image_bytes": (
+            [encode_png(image) for image in images],
+            golden["picture_probabilities"],
+        ),
     }
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         try:
@@ -93,12 +96,6 @@ def _compare(answer: dict[str, np.ndarray], expected: np.ndarray) -> list[str]:
         count = (answer["label"] != labels).sum()
         faults.append(f"{count} of {len(labels)} labels differ from the trainer's")
     return faults
-
-
-def _png(image: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _first_line(error: Exception) -> str:

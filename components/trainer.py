@@ -56,6 +56,7 @@ def run_fn(fn_args: FnArgs) -> None:
         validation_data=_to_batches(validation, READ_BATCH, transform),
         epochs=recipe.epochs,
         callbacks=[ReportProgress(recipe.epochs)],
+        shuffle=False,  # the dataset does it
         verbose=0,
     )
     seconds = time.monotonic() - started

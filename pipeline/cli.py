@@ -1,6 +1,7 @@
 """The `digits` command."""
 
 import argparse
+import fcntl
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,7 +53,12 @@ def _run(options: argparse.Namespace, console: Console) -> None:
         location = locate(options.data)
     try:
         root.path.mkdir(parents=True, exist_ok=True)
-        root.log.touch()
+        lock = root.log.open("a")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(
+            f"--root {options.root}: another run is using it; wait for it, or name another"
+        ) from error
     except OSError as error:
         raise InputError(f"--root {options.root}: {error.strerror}") from error
     config = PipelineConfig(
@@ -70,7 +76,7 @@ def _run(options: argparse.Namespace, console: Console) -> None:
         ),
         enable_cache=options.cache,
     )
-    with stderr_to(root.log, verbose=options.verbose):
+    with lock, stderr_to(root.log, verbose=options.verbose):
         with console.status("loading TFX"):
             from pipeline.run import Interrupted, run_pipeline
         try:

@@ -56,6 +56,13 @@ def read_picture(path: str | os.PathLike[str]) -> bytes:
     return data
 
 
+def encode_png(image: np.ndarray) -> bytes:
+    """Encodes uint8 [height, width] or [height, width, channels] pixels as a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def to_grey(data: bytes) -> np.ndarray:
     """Decodes a PNG or JPEG picture to grey values, float32 [height, width] from 0 to 255.
 

@@ -1,7 +1,6 @@
 """Fixtures: one end-to-end run on the sample, which all end-to-end assertions share."""
 
 import gzip
-import io
 import json
 import os
 import struct
@@ -16,7 +15,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from components.sources import locate, open_source
 
@@ -88,12 +86,6 @@ def sample() -> tuple[np.ndarray, np.ndarray]:
     batches = list(open_source(locate("sample")).batches("all"))
     images = np.concatenate([images for images, _ in batches])
     return images.reshape(-1, 28, 28), np.concatenate([labels for _, labels in batches])
-
-
-def png(image: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def write_idx(path: Path, array: np.ndarray, *, magic: int | None = None) -> None:

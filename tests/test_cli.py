@@ -1,11 +1,14 @@
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import png, write_idx
+from conftest import write_idx
 from PIL import Image
+
+from serving.pictures import encode_png
 
 HEAVY = {"tensorflow", "keras", "tfx", "apache_beam", "pandas", "ai_edge_litert", "scipy"}
 
@@ -89,6 +92,14 @@ def test_bad_data_stops_the_run_with_one_line_and_leaves_nothing(digits, idx_dir
     assert not (root / "summary.json").exists()
 
 
+def test_two_runs_do_not_share_a_root(digits, tmp_path):
+    with (tmp_path / "run.log").open("a") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        outcome = digits("run", "--root", tmp_path)
+    assert outcome.code == 2
+    assert "another run is using it" in outcome.err
+
+
 def test_an_internal_error_shows_the_log_and_its_own_exit_code(digits, monkeypatch):
     import pipeline.inspect
 
@@ -105,7 +116,7 @@ def test_an_internal_error_shows_the_log_and_its_own_exit_code(digits, monkeypat
 
 def test_predict_refuses_bad_pictures_by_name(digits, pipeline_run, tmp_path):
     good = tmp_path / "good.png"
-    good.write_bytes(png(np.eye(28, dtype=np.uint8) * 255))
+    good.write_bytes(encode_png(np.eye(28, dtype=np.uint8) * 255))
     for name, content, message in (
         ("empty.png", b"", "empty file; expected a PNG or JPEG picture"),
         ("text.png", b"hello", "not a readable PNG or JPEG picture"),

@@ -5,12 +5,11 @@ import io
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import png
 from PIL import Image
 
 from components.picture_graph import decode_and_centre
 from serving.errors import InputError
-from serving.pictures import centre_digit, read_picture, to_grey
+from serving.pictures import centre_digit, encode_png, read_picture, to_grey
 
 in_graph = tf.function(decode_and_centre, input_signature=[tf.TensorSpec([None], tf.string)])
 
@@ -29,15 +28,15 @@ def jpeg(image: np.ndarray) -> bytes:
 
 
 VARIANTS = {
-    "as MNIST": png,
-    "dark on light": lambda i: png(255 - i),
-    "large": lambda i: png(enlarge(i)),
+    "as MNIST": encode_png,
+    "dark on light": lambda i: encode_png(255 - i),
+    "large": lambda i: encode_png(enlarge(i)),
     "JPEG": lambda i: jpeg(255 - enlarge(i)),
-    "colour": lambda i: png(np.stack([i, i // 2, 255 - i], -1)),
-    "black on transparent": lambda i: png(np.stack([0 * i, 0 * i, 0 * i, i], -1)),
-    "grey on transparent": lambda i: png(np.stack([0 * i, i], -1)),
-    "16 bit": lambda i: png(enlarge(i).astype(np.uint16) * 257),
-    "on mid-grey": lambda i: png(np.maximum(i // 2 + 128, 128).astype(np.uint8)),
+    "colour": lambda i: encode_png(np.stack([i, i // 2, 255 - i], -1)),
+    "black on transparent": lambda i: encode_png(np.stack([0 * i, 0 * i, 0 * i, i], -1)),
+    "grey on transparent": lambda i: encode_png(np.stack([0 * i, i], -1)),
+    "16 bit": lambda i: encode_png(enlarge(i).astype(np.uint16) * 257),
+    "on mid-grey": lambda i: encode_png(np.maximum(i // 2 + 128, 128).astype(np.uint8)),
 }
 
 
@@ -77,7 +76,7 @@ def test_position_does_not_matter(sample):
 def test_a_picture_without_a_digit_becomes_black(grey):
     blank = np.full((40, 30), grey, np.uint8)
     assert not centre_digit(blank).any()
-    assert not in_graph(tf.constant([png(blank)])).numpy().any()
+    assert not in_graph(tf.constant([encode_png(blank)])).numpy().any()
 
 
 def test_no_pictures_give_no_digits():
@@ -85,7 +84,7 @@ def test_no_pictures_give_no_digits():
 
 
 def png_header(width: int, height: int) -> bytes:
-    content = bytearray(png(np.zeros((28, 28), np.uint8)))
+    content = bytearray(encode_png(np.zeros((28, 28), np.uint8)))
     content[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
     return bytes(content)
 
@@ -93,7 +92,7 @@ def png_header(width: int, height: int) -> bytes:
 BAD = {
     "empty": b"",
     "text": b"hello",
-    "cut off": png(np.eye(28, dtype=np.uint8) * 255)[:60],
+    "cut off": encode_png(np.eye(28, dtype=np.uint8) * 255)[:60],
     "GIF": b"GIF89a" + bytes(100),
     "huge": png_header(20_000, 20_000),
 }

@@ -14,13 +14,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import PipelineRun, png
+from conftest import PipelineRun
 from PIL import Image
 
 from components.ingestion import encode
 from components.servability import check_servable
 from export.edge_model import EdgeModel, float_compute_ops
 from export.hashes import sha256_of_directory
+from serving.pictures import encode_png
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -121,7 +122,7 @@ class TestServedModel:
             lambda i: np.pad(i, ((0, 60), (90, 3))),
             lambda i: np.asarray(Image.fromarray(i).resize((140, 140))),
         ):
-            answer = session("serve_image_bytes", [png(form(image)) for image in images])
+            answer = session("serve_image_bytes", [encode_png(form(image)) for image in images])
             assert (answer["label"] == labels).mean() > (plain == labels).mean() - 0.015
 
     def test_shapes_and_dtypes(self, session, sample):
@@ -202,7 +203,7 @@ class TestPredict:
         for label in range(10):
             image = sample[0][sample[1] == label][3]
             path = tmp_path / f"{label}.png"
-            path.write_bytes(png(255 - np.pad(image, 20)))
+            path.write_bytes(encode_png(255 - np.pad(image, 20)))
             files.append(path)
         outcome = digits("predict", "--root", pipeline_run.root, "--json", *options, *files)
         assert outcome.code == 0, outcome.err
@@ -214,7 +215,7 @@ class TestPredict:
 
     def test_the_table_names_each_file(self, digits, pipeline_run, tmp_path, sample):
         path = tmp_path / "seven.png"
-        path.write_bytes(png(sample[0][sample[1] == 7][0]))
+        path.write_bytes(encode_png(sample[0][sample[1] == 7][0]))
         outcome = digits("predict", "--root", pipeline_run.root, path)
         assert "seven.png" in outcome.out.replace("\n", "")
         assert re.search(r"│ +7 │ +\d+\.\d% │", outcome.out)

@@ -3,10 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import png, write_idx
+from conftest import write_idx
 
 from components.sources import BATCH, Batch, locate, open_source
 from serving.errors import InputError
+from serving.pictures import encode_png
 
 
 def read(data: object, part: str) -> Batch:
@@ -53,7 +54,7 @@ def test_npz_csv_and_pictures_hold_the_same_digits(tmp_path: Path, sample):
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):
         folder = tmp_path / "pictures" / str(label)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{number:03}.png").write_bytes(png(image))
+        (folder / f"{number:03}.png").write_bytes(encode_png(image))
 
     for data, part in (
         ("d.npz", "train"),
@@ -153,21 +154,28 @@ def test_bad_idx_is_refused_by_name(idx_directory: Path, spoil):
 
 
 def _pictures(d: Path, **files: bytes) -> Path:
-    for name, content in {"3/a.png": png(np.zeros((28, 28), np.uint8)), **files}.items():
+    for name, content in {"3/a.png": encode_png(np.zeros((28, 28), np.uint8)), **files}.items():
         path = d / "pictures" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     return d / "pictures"
 
 
+BLANK = encode_png(np.zeros((28, 28), np.uint8))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("3/b.png", b"no picture", "3/b.png: not a readable PNG or JPEG picture"),
-        ("3/b.png", png(np.zeros((28, 28), np.uint8))[:50], "3/b.png: not a readable PNG"),
+        ("3/b.png", BLANK[:50], "3/b.png: not a readable PNG"),
         ("3/b.png", b"", "3/b.png: not a readable PNG or JPEG picture"),
-        ("3/b.png", png(np.zeros((30, 28), np.uint8)), "3/b.png: 28x30 pixels; all pictures"),
-        ("ten/b.png", png(np.zeros((28, 28), np.uint8)), "ten: not a class folder"),
+        (
+            "3/b.png",
+            encode_png(np.zeros((30, 28), np.uint8)),
+            "3/b.png: 28x30 pixels; all pictures",
+        ),
+        ("ten/b.png", BLANK, "ten: not a class folder"),
         ("4/.hidden", b"", "4: empty class folder"),
     ],
 )
