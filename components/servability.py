@@ -55,10 +55,7 @@ def check_servable(directory: str, golden: dict[str, np.ndarray]) -> list[str]:
     requests = {
         "serving_default": (images, golden["probabilities"]),
         "serve_examples": (examples, golden["probabilities"]),
-        "serve_image_bytes": (
-            [encode_png(image) for image in images],
-            golden["picture_probabilities"],
-        ),
+        "serve_image_bytes": (pictures, golden["picture_probabilities"]),
     }
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         try:

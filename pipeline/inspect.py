@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from components.sources import CLASSES, HEIGHT, WIDTH, locate, open_source
@@ -29,9 +30,9 @@ def show_data(data: str, out: Path, console: Console) -> None:
             missing = SHEET_COLUMNS - len(first[label])
             first[label] += list(images[labels == label][:missing])
 
-    table = Table(title=f"{data}: uint8 [n, {HEIGHT}, {WIDTH}], white on black")
+    table = Table(title=escape(f"{data}: uint8 [n, {HEIGHT}, {WIDTH}], white on black"))
     for heading in ("split", *map(str, range(CLASSES)), "all"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=heading == "split")
     for split in SPLITS:
         row = [*counts[split].tolist(), int(counts[split].sum())]
         table.add_row(split, *(f"{count:,}" for count in row))
@@ -71,9 +72,7 @@ def show_model(recipe: str, console: Console) -> None:
     table.add_column("parameters", justify="right")
     for layer in model.layers:
         shape = ", ".join("n" if side is None else str(side) for side in layer.output.shape)
-        table.add_row(
-            layer.__class__.__name__, f"[{shape}]".replace("[", r"\["), f"{layer.count_params():,}"
-        )
+        table.add_row(layer.__class__.__name__, escape(f"[{shape}]"), f"{layer.count_params():,}")
     table.add_section()
     table.add_row("all", "", f"{model.count_params():,}")
     console.print(table)
