@@ -31,11 +31,12 @@ def show_data(data: str, out: Path, console: Console) -> None:
             first[label] += list(images[labels == label][:missing])
 
     table = Table(title=escape(f"{data}: uint8 [n, {HEIGHT}, {WIDTH}], white on black"))
-    for heading in ("split", *map(str, range(CLASSES)), "all"):
-        table.add_column(heading, justify="right", no_wrap=heading == "split")
-    for split in SPLITS:
-        row = [*counts[split].tolist(), int(counts[split].sum())]
-        table.add_row(split, *(f"{count:,}" for count in row))
+    for heading in ("label", *SPLITS):
+        table.add_column(heading, justify="right")
+    for label in range(CLASSES):
+        table.add_row(str(label), *(f"{counts[split][label]:,}" for split in SPLITS))
+    table.add_section()
+    table.add_row("all", *(f"{counts[split].sum():,}" for split in SPLITS))
     console.print(table)
 
     try:
