@@ -1,15 +1,20 @@
 """The `digits` command."""
 
 import argparse
+import contextlib
 import fcntl
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from pipeline.quiet import stderr_to
 from serving.errors import GateRefused, InputError
+
+if TYPE_CHECKING:
+    from pipeline.config import RunRoot
 
 OK, REFUSED, BAD_INPUT, INTERNAL_ERROR, INTERRUPTED = 0, 1, 2, 70, 130
 
@@ -51,16 +56,6 @@ def _run(options: argparse.Namespace, console: Console) -> None:
     root = RunRoot(options.root.absolute())
     with stderr_to(None, verbose=options.verbose):
         location = locate(options.data)
-    try:
-        root.path.mkdir(parents=True, exist_ok=True)
-        lock = root.log.open("a")
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise InputError(
-            f"--root {options.root}: another run is using it; wait for it, or name another"
-        ) from error
-    except OSError as error:
-        raise InputError(f"--root {options.root}: {error.strerror}") from error
     config = PipelineConfig(
         data=location,
         root=root,
@@ -76,13 +71,31 @@ def _run(options: argparse.Namespace, console: Console) -> None:
         ),
         enable_cache=options.cache,
     )
-    with lock, stderr_to(root.log, verbose=options.verbose):
+    with _exclusive(root), stderr_to(root.log, verbose=options.verbose):
         with console.status("loading TFX"):
             from pipeline.run import Interrupted, run_pipeline
         try:
             run_pipeline(config, console)
         except Interrupted as interrupted:
             raise KeyboardInterrupt from interrupted
+
+
+@contextlib.contextmanager
+def _exclusive(root: "RunRoot") -> Iterator[None]:
+    """Makes the run root, if need be, and holds it against other runs."""
+    try:
+        root.path.mkdir(parents=True, exist_ok=True)
+        lock = root.log.open("a")
+    except OSError as error:
+        raise InputError(f"--root {root.path}: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"--root {root.path}: another run is using it; wait for it, or name another"
+            ) from error
+        yield
 
 
 def _data(options: argparse.Namespace, console: Console) -> None:
