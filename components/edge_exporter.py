@@ -30,7 +30,7 @@ class EdgeModelArtifact(artifact.Artifact):
     Not TFX's Model: the latest blessed one of those is the Evaluator's baseline.
     """
 
-    TYPE_NAME = "EdgeModel"
+    TYPE_NAME = "digits.EdgeModel"
 
 
 @tfx.dsl.components.component

@@ -13,7 +13,7 @@ DECISION_FILE = "decision.json"
 class GateDecision(artifact.Artifact):
     """The decision of a gate that no TFX type describes: of data, or of an edge model."""
 
-    TYPE_NAME = "GateDecision"
+    TYPE_NAME = "digits.GateDecision"  # the form that Kubeflow asks for
 
 
 def write_decision(blessing: artifact.Artifact, refusals: Sequence[str], passed: str) -> None:

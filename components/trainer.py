@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import time
 from typing import Any
@@ -13,6 +14,7 @@ import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx_bsl.public import tfxio
 
+from components.augmentation import augment
 from components.model import build_model
 from components.preprocessing import IMAGE, LABEL
 from components.recipes import Recipe
@@ -40,23 +42,25 @@ def run_fn(fn_args: FnArgs) -> None:
     Args:
         fn_args: `custom_config` holds `recipe` (`Recipe.to_dict()`) and `seed`.
     """
-    recipe = Recipe(**fn_args.custom_config["recipe"])
+    recipe = Recipe.from_dict(fn_args.custom_config["recipe"])
     seed = fn_args.custom_config["seed"]
     keras.utils.set_random_seed(seed)
     transform = tft.TFTransformOutput(fn_args.transform_output)
 
     train = _examples(fn_args, fn_args.train_files, transform).cache()
-    train = train.shuffle(SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=True)
     validation = _examples(fn_args, fn_args.eval_files, transform).cache()
+    count = int(train.reduce(np.int64(0), lambda total, _: total + 1))
+    steps_per_epoch = math.ceil(count / recipe.batch_size)
 
-    compiled = build_model(recipe)
+    compiled = build_model(recipe, steps_per_epoch)
     started = time.monotonic()
     history = compiled.fit(
-        _to_batches(train, recipe.batch_size, transform),
+        _training_batches(train, recipe, transform, seed),
         validation_data=_to_batches(validation, READ_BATCH, transform),
         epochs=recipe.epochs,
+        steps_per_epoch=steps_per_epoch,
         callbacks=[ReportProgress(recipe.epochs)],
-        shuffle=False,  # the dataset does it
+        shuffle=False,  # the data set does it
         verbose=0,
     )
     seconds = time.monotonic() - started
@@ -134,6 +138,26 @@ def _examples(
         ),
         transform.raw_metadata.schema,
     ).unbatch()
+
+
+def _training_batches(
+    examples: tf.data.Dataset, recipe: Recipe, transform: tft.TFTransformOutput, seed: int
+) -> tf.data.Dataset:
+    """Shuffled, transformed and augmented batches of all epochs, one after another."""
+    shuffled = examples.shuffle(SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=True)
+    batches = _to_batches(shuffled, recipe.batch_size, transform).repeat(recipe.epochs)
+    augmentation = recipe.augmentation
+    if augmentation is None:
+        return batches
+    # A batch's number is its seed: the same changes whatever thread makes them.
+    return (
+        batches.enumerate()
+        .map(
+            lambda step, batch: (augment(batch[0], augmentation, tf.stack([seed, step])), batch[1]),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        .prefetch(tf.data.AUTOTUNE)
+    )
 
 
 def _to_batches(

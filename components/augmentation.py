@@ -1,0 +1,105 @@
+"""Random changes to training images, inside `tf.data`."""
+
+import math
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from components.sources import HEIGHT, WIDTH
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Ranges from which each image draws its own change, uniformly.
+
+    Attributes:
+        rotation: degrees, to either side.
+        scale: lowest and highest factor.
+        shear: to either side.
+        shift: pixels, to either side and up and down.
+        small_share: share of images that draw their scale from `small_scale` instead.
+        small_scale: lowest and highest factor of those.
+        noise_share: share of images with Gaussian noise.
+        noise_sd: its highest standard deviation, of pixels from 0 to 255.
+    """
+
+    rotation: float
+    scale: tuple[float, float]
+    shear: float
+    shift: float
+    small_share: float = 0.0
+    small_scale: tuple[float, float] = (0.5, 1.0)
+    noise_share: float = 0.0
+    noise_sd: float = 0.0
+
+
+def augment(images: tf.Tensor, augmentation: Augmentation, seed: tf.Tensor) -> tf.Tensor:
+    """Changes each image by a random affine map, then by noise.
+
+    Args:
+        images: float32 [n, 28, 28, 1], 0 to 1, black around the digit.
+        augmentation: how far.
+        seed: int64 [2]; the same seed gives the same changes.
+
+    Returns:
+        float32 [n, 28, 28, 1], 0 to 1.
+    """
+    count = tf.shape(images)[0]
+    seeds = tf.unstack(tf.random.split(seed, 8))
+
+    def uniform(low: float, high: float) -> tf.Tensor:
+        return tf.random.stateless_uniform([count], seeds.pop(), low, high)
+
+    angle = uniform(-augmentation.rotation, augmentation.rotation) * (math.pi / 180)
+    shear = uniform(-augmentation.shear, augmentation.shear)
+    scale = tf.where(
+        uniform(0, 1) < augmentation.small_share,
+        uniform(*augmentation.small_scale),
+        uniform(*augmentation.scale),
+    )
+    right = uniform(-augmentation.shift, augmentation.shift)
+    down = uniform(-augmentation.shift, augmentation.shift)
+    moved = _affine(images, angle, shear, scale, right, down)
+    if not augmentation.noise_share:
+        return moved
+
+    noise_seed = tf.random.split(seeds.pop(), 3)
+    chosen = tf.random.stateless_uniform([count], noise_seed[0]) < augmentation.noise_share
+    sd = tf.random.stateless_uniform([count], noise_seed[1], 0, augmentation.noise_sd / 255)
+    sd = tf.where(chosen, sd, 0.0)[:, None, None, None]
+    noise = tf.random.stateless_normal(tf.shape(images), noise_seed[2])
+    return tf.clip_by_value(moved + sd * noise, 0.0, 1.0)
+
+
+def _affine(
+    images: tf.Tensor,
+    angle: tf.Tensor,
+    shear: tf.Tensor,
+    scale: tf.Tensor,
+    right: tf.Tensor,
+    down: tf.Tensor,
+) -> tf.Tensor:
+    """Shears, rotates and scales about the middle, then shifts; all parameters [n]."""
+    # The operation wants the way back, from a pixel of the output to one of the input.
+    cos, sin = tf.cos(angle) / scale, tf.sin(angle) / scale
+    xx, xy = cos + shear * sin, sin - shear * cos
+    yx, yy = -sin, cos
+    centre_x, centre_y = (WIDTH - 1) / 2, (HEIGHT - 1) / 2
+    from_x, from_y = centre_x + right, centre_y + down
+    zero = tf.zeros_like(angle)
+    transforms = tf.stack(
+        [
+            *(xx, xy, centre_x - xx * from_x - xy * from_y),
+            *(yx, yy, centre_y - yx * from_x - yy * from_y),
+            *(zero, zero),
+        ],
+        axis=1,
+    )
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=transforms,
+        output_shape=[HEIGHT, WIDTH],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+    )
