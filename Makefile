@@ -16,7 +16,7 @@ lint: .venv/.installed
 	$(BIN)/mypy
 
 # The packages are installed without their own idea of what fits: see README, "The lock file".
-.venv/.installed: requirements.lock pyproject.toml
+.venv/.installed: requirements.lock
 	@$(PYTHON) -c 'import sys, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \
 	  { echo 'digits: no Python 3.11 with venv at "$(PYTHON)"; install python3.11 and python3.11-venv, or: make PYTHON=/path/to/python3.11' >&2; exit 2; }
 	@echo 'setting up .venv, once: some minutes and 4 GB'
@@ -36,6 +36,8 @@ lock:
 clean:
 	rm -rf .venv run
 
-.PHONY: bench-accuracy
-bench-accuracy: .venv/.installed
-	$(BIN)/python -m tests.benchmarks.accuracy --data $(or $(DATA),mnist) $(ARGS)
+# Benchmarks, on data that DATA names: the full MNIST as IDX files, say.
+.PHONY: bench-accuracy bench-pipeline
+bench-accuracy bench-pipeline: bench-%: .venv/.installed
+	@test -n '$(DATA)' || { echo 'digits: name the data: make $@ DATA=DIR' >&2; exit 2; }
+	$(BIN)/python -m tests.benchmarks.$* --data $(DATA) $(ARGS)

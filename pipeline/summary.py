@@ -125,6 +125,7 @@ def _model(
         "parameters": json.loads((saved_model / METADATA_FILE).read_text())["parameters"],
         "bytes": sum(path.stat().st_size for path in saved_model.rglob("*") if path.is_file()),
         "training_seconds": round(training["seconds"], 3),
+        "steps": training["steps"],
         "history": training["history"],
     }
 
