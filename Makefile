@@ -21,8 +21,8 @@ lint: .venv/.installed
 	  { echo 'digits: no Python 3.11 with venv at "$(PYTHON)"; install python3.11 and python3.11-venv, or: make PYTHON=/path/to/python3.11' >&2; exit 2; }
 	@echo 'setting up .venv, once: some minutes and 4 GB'
 	@$(PYTHON) -m venv --clear .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 # Resolves pyproject.toml anew. uv is needed for this only.
@@ -30,14 +30,14 @@ lock:
 	$(PYTHON) -m venv .venv/lock
 	.venv/lock/bin/pip install --quiet uv
 	.venv/lock/bin/uv pip compile pyproject.toml --all-extras --upgrade --python-version 3.11 \
-	  --python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url --no-header \
+	  --python-platform x86_64-manylinux_2_34 --generate-hashes --no-emit-index-url --no-header \
 	  --no-annotate --quiet --output-file requirements.lock
 
 clean:
 	rm -rf .venv run
 
 # Benchmarks, on data that DATA names: the full MNIST as IDX files, say.
-.PHONY: bench-accuracy bench-pipeline
-bench-accuracy bench-pipeline: bench-%: .venv/.installed
+.PHONY: bench-accuracy bench-pipeline bench-robustness
+bench-accuracy bench-pipeline bench-robustness: bench-%: .venv/.installed
 	@test -n '$(DATA)' || { echo 'digits: name the data: make $@ DATA=DIR' >&2; exit 2; }
 	$(BIN)/python -m tests.benchmarks.$* --data $(DATA) $(ARGS)

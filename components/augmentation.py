@@ -1,36 +1,11 @@
 """Random changes to training images, inside `tf.data`."""
 
 import math
-from dataclasses import dataclass
 
 import tensorflow as tf
 
+from components.recipes import Augmentation
 from components.sources import HEIGHT, WIDTH
-
-
-@dataclass(frozen=True, kw_only=True)
-class Augmentation:
-    """Ranges from which each image draws its own change, uniformly.
-
-    Attributes:
-        rotation: degrees, to either side.
-        scale: lowest and highest factor.
-        shear: to either side.
-        shift: pixels, to either side and up and down.
-        small_share: share of images that draw their scale from `small_scale` instead.
-        small_scale: lowest and highest factor of those.
-        noise_share: share of images with Gaussian noise.
-        noise_sd: its highest standard deviation, of pixels from 0 to 255.
-    """
-
-    rotation: float
-    scale: tuple[float, float]
-    shear: float
-    shift: float
-    small_share: float = 0.0
-    small_scale: tuple[float, float] = (0.5, 1.0)
-    noise_share: float = 0.0
-    noise_sd: float = 0.0
 
 
 def augment(images: tf.Tensor, augmentation: Augmentation, seed: tf.Tensor) -> tf.Tensor:

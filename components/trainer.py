@@ -65,7 +65,7 @@ def run_fn(fn_args: FnArgs) -> None:
     )
     seconds = time.monotonic() - started
 
-    # Without the optimizer, whose variables would double what is served.
+    # Without the optimizer, of which nothing is served.
     model = keras.models.clone_model(compiled)
     model.set_weights(compiled.get_weights())
     os.makedirs(fn_args.model_run_dir, exist_ok=True)

@@ -3,8 +3,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from components.augmentation import Augmentation, augment
-from components.recipes import RECIPES, Recipe
+from components.augmentation import augment
+from components.recipes import RECIPES, Augmentation, Recipe
 
 NOTHING = Augmentation(rotation=0, scale=(1, 1), shear=0, shift=0)
 

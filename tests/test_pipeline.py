@@ -421,13 +421,14 @@ def test_servability_finds_other_weights_and_damage(pipeline_run, saved_model, t
     assert fault.startswith("the SavedModel does not load")
 
 
-def test_two_runs_with_one_seed_give_the_same_metrics(digits, pipeline_run, tmp_path):
-    root = tmp_path / "run"
-    outcome = digits("run", "--root", root)
+def test_no_cache_runs_all_again_and_one_seed_gives_the_same_metrics(digits, pipeline_run):
+    before = pipeline_run.versions()
+    outcome = digits("run", "--root", pipeline_run.root, "--no-cache")
     assert outcome.code == 0, outcome.err
+    assert set(states(outcome.out).values()) == {"ran"}
     first = pipeline_run.artifact("Trainer", "model_run")
     history = json.loads((first / "history.json").read_text())["history"]
-    summary = json.loads((root / "summary.json").read_text())
-    assert summary["model"]["history"] == history
+    assert pipeline_run.summary["model"]["history"] == history
     accuracy = next(line for line in outcome.out.splitlines() if line.startswith("test accuracy"))
     assert accuracy in pipeline_run.outcome.out
+    assert set(pipeline_run.versions()["serving"]) > set(before["serving"])

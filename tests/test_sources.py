@@ -253,3 +253,31 @@ def test_unknown_locations_are_refused(tmp_path: Path):
     (tmp_path / "digits.parquet").touch()
     with pytest.raises(InputError, match="unknown kind of file"):
         locate(str(tmp_path / "digits.parquet"))
+
+
+def test_mnist_is_kerass_download(tmp_path: Path, monkeypatch, sample):
+    import keras
+
+    images, labels = sample[0][::50], sample[1][::50]
+    cached = tmp_path / "mnist.npz"
+    np.savez(cached, x_train=images, y_train=labels, x_test=images, y_test=labels)
+    asked = []
+
+    def get_file(name: str, **options: str) -> str:
+        asked.append(options["file_hash"])
+        return str(cached)
+
+    monkeypatch.setattr(keras.utils, "get_file", get_file)
+    np.testing.assert_array_equal(read("mnist", "test")[0], images.reshape(-1, 784))
+    assert all(len(file_hash) == 64 for file_hash in asked)
+
+
+def test_a_failed_download_says_what_to_do(monkeypatch):
+    import keras
+
+    def get_file(name: str, **options: str) -> str:
+        raise Exception("URL fetch failure")
+
+    monkeypatch.setattr(keras.utils, "get_file", get_file)
+    with pytest.raises(InputError, match="name a directory with the four IDX files"):
+        locate("mnist")
