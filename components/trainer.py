@@ -47,10 +47,9 @@ def run_fn(fn_args: FnArgs) -> None:
     keras.utils.set_random_seed(seed)
     transform = tft.TFTransformOutput(fn_args.transform_output)
 
-    train = _examples(fn_args, fn_args.train_files, transform).cache()
-    validation = _examples(fn_args, fn_args.eval_files, transform).cache()
-    count = int(train.reduce(np.int64(0), lambda total, _: total + 1))
-    steps_per_epoch = math.ceil(count / recipe.batch_size)
+    train = _examples(fn_args, fn_args.train_files, transform)
+    validation = _examples(fn_args, fn_args.eval_files, transform)
+    steps_per_epoch = math.ceil(len(train) / recipe.batch_size)
 
     compiled = build_model(recipe, steps_per_epoch)
     started = time.monotonic()
@@ -130,14 +129,24 @@ class ReportProgress(keras.callbacks.Callback):
 def _examples(
     fn_args: FnArgs, files: list[str], transform: tft.TFTransformOutput
 ) -> tf.data.Dataset:
-    """Single raw examples: ({`image`: string []}, int64 [])."""
-    return fn_args.data_accessor.tf_dataset_factory(
+    """Single raw examples, in memory: ({`image`: string []}, int64 []).
+
+    Their order does not depend on that of the records, which varies with the threads that wrote
+    them: one seed gives one training.
+    """
+    batches = fn_args.data_accessor.tf_dataset_factory(
         files,
         tfxio.TensorFlowDatasetOptions(
             batch_size=READ_BATCH, num_epochs=1, shuffle=False, label_key=LABEL
         ),
         transform.raw_metadata.schema,
-    ).unbatch()
+    )
+    images, labels = zip(*((features[IMAGE], label) for features, label in batches), strict=True)
+    image, label = tf.concat(images, 0), tf.concat(labels, 0)
+    order = tf.argsort(tf.strings.to_hash_bucket_fast(image, 2**62), stable=True)
+    return tf.data.Dataset.from_tensor_slices(
+        ({IMAGE: tf.gather(image, order)}, tf.gather(label, order))
+    )
 
 
 def _training_batches(
@@ -181,9 +190,7 @@ def _write_golden(
     `picture_probabilities` float32 [n, 10] for the same digits found as pictures.
     """
     features, labels = next(iter(examples.batch(GOLDEN_DIGITS)))
-    raw = [
-        value.tobytes() if hasattr(value, "tobytes") else value for value in features[IMAGE].numpy()
-    ]
+    raw = features[IMAGE].numpy().tolist()
     images = np.frombuffer(b"".join(raw), np.uint8).reshape(-1, HEIGHT, WIDTH)
     centred = [centre_digit(image).tobytes() for image in images]
     layer = transform.transform_features_layer()
