@@ -36,3 +36,24 @@ def test_outputs_are_probabilities():
     outputs = build_model(RECIPES["seed"])(images).numpy()
     assert outputs.shape == (3, 10)
     np.testing.assert_allclose(outputs.sum(1), 1, rtol=1e-5)
+
+
+def test_dense_network_is_the_texts():
+    model = build_model(RECIPES["dense"])
+    parameters = [layer.count_params() for layer in model.layers if layer.count_params()]
+    assert parameters == [784 * 512 + 512, 512 * 10 + 10]
+    assert RECIPES["dense"].batch_size == 128
+
+
+def test_best_recipe_keeps_the_network_and_its_schedule_spans_the_training():
+    recipe = RECIPES["best"]
+    model = build_model(recipe, steps_per_epoch=430)
+    assert model.count_params() == SEED_CNN_PARAMETERS
+    assert model.optimizer.use_ema
+    schedule = model.optimizer._learning_rate
+    steps = recipe.epochs * 430
+    rates = [float(schedule(step)) for step in (0, round(0.05 * steps), steps // 2, steps)]
+    assert rates[0] == 0
+    assert rates[1] == pytest.approx(recipe.learning_rate, rel=1e-3)
+    assert 0 < rates[2] < rates[1]
+    assert rates[3] == pytest.approx(0, abs=1e-6)
