@@ -33,8 +33,9 @@ lock:
 	  --python-platform x86_64-manylinux_2_34 --generate-hashes --no-emit-index-url --no-header \
 	  --no-annotate --quiet --output-file requirements.lock
 
+# Leaves run/ alone: what is served lives there.
 clean:
-	rm -rf .venv run
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 # Benchmarks, on data that DATA names: the full MNIST as IDX files, say.
 .PHONY: bench-accuracy bench-pipeline bench-robustness

@@ -31,7 +31,7 @@ MAX_BYTES = 64 * 1024 * 1024
 
 
 def read_picture(path: str | os.PathLike[str]) -> bytes:
-    """Reads a picture file, checked but not decoded.
+    """Reads a picture file, and makes sure that it can be decoded.
 
     Raises:
         InputError: the file is missing, empty, too large or no PNG or JPEG picture.
@@ -47,12 +47,9 @@ def read_picture(path: str | os.PathLike[str]) -> bytes:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
     try:
-        with _open(data) as picture:
-            picture.verify()
+        to_grey(data)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path}: not a readable PNG or JPEG picture") from error
     return data
 
 
@@ -70,6 +67,8 @@ def to_grey(data: bytes) -> np.ndarray:
         InputError: the picture is damaged or has more than `MAX_PIXELS` pixels.
     """
     try:
+        with _open(data) as picture:
+            picture.verify()  # checksums, which decoding passes over
         with _open(data) as picture:
             if picture.mode.startswith("I"):  # 16-bit grey
                 return np.floor(np.asarray(picture, np.float32) / 256)
