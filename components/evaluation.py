@@ -127,7 +127,6 @@ def _refusals(evaluation: str) -> list[str]:
     for part in result.metric_validations_per_slice:
         for failure in part.failures:
             key, value = failure.metric_key, failure.metric_value.double_value.value
-            bounds = failure.metric_threshold
             name = key.name
             if key.HasField("sub_key"):
                 name += f" of digit {key.sub_key.class_id.value}"
@@ -137,7 +136,7 @@ def _refusals(evaluation: str) -> list[str]:
                     f"noise against the latest blessed model; at most {Z_95} may be chance"
                 )
             else:
-                floor = bounds.value_threshold.lower_bound.value
+                floor = failure.metric_threshold.value_threshold.lower_bound.value
                 found.append(f"{name} {value:.4f} is below {floor}")
     if not result.validation_ok and not found:
         found.append("nothing was validated: the test split holds no digit")
