@@ -12,15 +12,18 @@ def augment(images: tf.Tensor, augmentation: Augmentation, seed: tf.Tensor) -> t
     """Changes each image by a random affine map, then by noise.
 
     Args:
-        images: float32 [n, 28, 28, 1], 0 to 1, black around the digit.
+        images: float32 [n, 28, 28, 1], 0 to 1, black around the digit, in random order.
         augmentation: how far.
         seed: int64 [2]; the same seed gives the same changes.
 
     Returns:
         float32 [n, 28, 28, 1], 0 to 1.
     """
+    # The images of a batch are in random order: the first are as good a choice as any.
+    total = tf.shape(images)[0]
+    unchanged, images = tf.split(images, [_part(augmentation.unchanged_share, total), -1])
     count = tf.shape(images)[0]
-    seeds = tf.unstack(tf.random.split(seed, 8))
+    seeds = tf.unstack(tf.random.split(seed, 9))
 
     def uniform(low: float, high: float) -> tf.Tensor:
         return tf.random.stateless_uniform([count], seeds.pop(), low, high)
@@ -35,15 +38,16 @@ def augment(images: tf.Tensor, augmentation: Augmentation, seed: tf.Tensor) -> t
     right = uniform(-augmentation.shift, augmentation.shift)
     down = uniform(-augmentation.shift, augmentation.shift)
     moved = _affine(images, angle, shear, scale, right, down)
-    if not augmentation.noise_share:
-        return moved
 
-    noise_seed = tf.random.split(seeds.pop(), 3)
-    chosen = tf.random.stateless_uniform([count], noise_seed[0]) < augmentation.noise_share
-    sd = tf.random.stateless_uniform([count], noise_seed[1], 0, augmentation.noise_sd / 255)
-    sd = tf.where(chosen, sd, 0.0)[:, None, None, None]
-    noise = tf.random.stateless_normal(tf.shape(images), noise_seed[2])
-    return tf.clip_by_value(moved + sd * noise, 0.0, 1.0)
+    noisy = _part(augmentation.noise_share, total)
+    sd = tf.random.stateless_uniform([noisy, 1, 1, 1], seeds.pop(), 0, augmentation.noise_sd / 255)
+    noise = tf.random.stateless_normal([noisy, HEIGHT, WIDTH, 1], seeds.pop())
+    with_noise = tf.clip_by_value(moved[:noisy] + sd * noise, 0.0, 1.0)
+    return tf.concat([unchanged, with_noise, moved[noisy:]], 0)
+
+
+def _part(share: float, count: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.round(share * tf.cast(count, tf.float32)), tf.int32)
 
 
 def _affine(

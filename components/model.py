@@ -3,14 +3,23 @@
 import keras
 from keras import layers
 
+from components.muon import Muon
+from components.normalization import fold, normalized_twin
 from components.recipes import Recipe
 from components.sources import CLASSES, HEIGHT, WIDTH
 
 SEED_CNN_PARAMETERS = 93_322
 
 
-def seed_cnn() -> keras.Sequential:
-    """The classic convolutional network for 28x28 grey digits: 93,322 parameters.
+def cnn(first: int, second: int, third: int, dense: int, *, name: str) -> keras.Sequential:
+    """A small convolutional network for 28x28 grey digits.
+
+    Args:
+        first: filters of the first convolution.
+        second: of the second.
+        third: of the third.
+        dense: units of the hidden dense layer.
+        name: of the network.
 
     Returns:
         A model from float32 [n, 28, 28, 1] in 0..1 to float32 [n, 10]
@@ -19,17 +28,32 @@ def seed_cnn() -> keras.Sequential:
     return keras.Sequential(
         [
             keras.Input((HEIGHT, WIDTH, 1), name="image"),
-            layers.Conv2D(32, 3, activation="relu"),
+            layers.Conv2D(first, 3, activation="relu"),
             layers.MaxPooling2D(2),
-            layers.Conv2D(64, 3, activation="relu"),
+            layers.Conv2D(second, 3, activation="relu"),
             layers.MaxPooling2D(2),
-            layers.Conv2D(64, 3, activation="relu"),
+            layers.Conv2D(third, 3, activation="relu"),
             layers.Flatten(),
-            layers.Dense(64, activation="relu"),
+            layers.Dense(dense, activation="relu"),
             layers.Dense(CLASSES, activation="softmax", name="probabilities"),
         ],
-        name="seed_cnn",
+        name=name,
     )
+
+
+def seed_cnn() -> keras.Sequential:
+    """The classic network of the text: 93,322 parameters."""
+    return cnn(32, 64, 64, 64, name="seed_cnn")
+
+
+def cnn_25k() -> keras.Sequential:
+    """For microcontrollers: 24,822 parameters."""
+    return cnn(16, 32, 32, 36, name="cnn_25k")
+
+
+def cnn_10k() -> keras.Sequential:
+    """For small microcontrollers: 9,750 parameters."""
+    return cnn(12, 20, 20, 20, name="cnn_10k")
 
 
 def dense() -> keras.Sequential:
@@ -45,17 +69,43 @@ def dense() -> keras.Sequential:
     )
 
 
-NETWORKS = {"seed_cnn": seed_cnn, "dense": dense}
+NETWORKS = {"seed_cnn": seed_cnn, "cnn_25k": cnn_25k, "cnn_10k": cnn_10k, "dense": dense}
 
 
-def build_model(recipe: Recipe, steps_per_epoch: int = 1) -> keras.Model:
-    """Builds and compiles the network of a recipe.
+def build_model(recipe: Recipe, steps_per_epoch: int = 1) -> keras.Sequential:
+    """Builds and compiles what a recipe trains.
 
     Args:
         recipe: how to train.
         steps_per_epoch: of the training, which schedules count in.
     """
     model = NETWORKS[recipe.network]()
+    if recipe.normalized:
+        model = normalized_twin(model, recipe.precision)
+    model.compile(
+        optimizer=_optimizer(recipe, steps_per_epoch),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def trained_network(recipe: Recipe, model: keras.Sequential) -> keras.Sequential:
+    """Returns the recipe's network, float32 and without an optimizer, with the weights of a model.
+
+    Args:
+        recipe: how the model was trained.
+        model: what `build_model` returned, trained.
+    """
+    network = NETWORKS[recipe.network]()
+    if recipe.normalized:
+        fold(model, network)
+    else:
+        network.set_weights(model.get_weights())
+    return network
+
+
+def _optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
     rate: float | keras.optimizers.schedules.LearningRateSchedule = recipe.learning_rate
     if recipe.warmup_share is not None:
         steps = recipe.epochs * steps_per_epoch
@@ -63,13 +113,17 @@ def build_model(recipe: Recipe, steps_per_epoch: int = 1) -> keras.Model:
         rate = keras.optimizers.schedules.CosineDecay(
             0.0, max(1, steps - warmup), warmup_target=rate, warmup_steps=warmup
         )
-    optimizer = keras.optimizers.get(recipe.optimizer)
-    config = {**optimizer.get_config(), "learning_rate": rate}
+    averaging = {}
     if recipe.ema_momentum is not None:
-        config |= {"use_ema": True, "ema_momentum": recipe.ema_momentum}
-    model.compile(
-        optimizer=type(optimizer)(**config),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
+        averaging = {"use_ema": True, "ema_momentum": recipe.ema_momentum}
+    if recipe.optimizer == "muon":
+        return Muon(
+            learning_rate=rate,
+            weight_decay=None,
+            adam_weight_decay=None,
+            exclude_layers=["probabilities"],
+            **averaging,
+        )
+    return keras.optimizers.get(
+        {"class_name": recipe.optimizer, "config": {"learning_rate": rate, **averaging}}
     )
-    return model

@@ -1,5 +1,6 @@
 """Recipes: how a network is trained, as data."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ class Augmentation:
         small_scale: lowest and highest factor of those.
         noise_share: share of images with Gaussian noise.
         noise_sd: its highest standard deviation, of pixels from 0 to 255.
+        unchanged_share: share of images that stay as they are; interpolation blurs the others.
     """
 
     rotation: float
@@ -27,6 +29,19 @@ class Augmentation:
     small_scale: tuple[float, float] = (0.5, 1.0)
     noise_share: float = 0.0
     noise_sd: float = 0.0
+    unchanged_share: float = 0.0
+
+    def scaled(self, strength: float) -> "Augmentation":
+        """Returns ranges that are wider or narrower by a factor; the shares stay."""
+        low, high = self.scale
+        return replace(
+            self,
+            rotation=self.rotation * strength,
+            scale=(low**strength, high**strength),
+            shear=self.shear * strength,
+            shift=self.shift * strength,
+            noise_sd=self.noise_sd * strength,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +59,8 @@ class Recipe:
             to zero along a cosine; None for a constant one.
         ema_momentum: of the moving average of the weights, which is what is kept; None for none.
         augmentation: random changes to the images of every batch; None for none.
+        normalized: train with batch normalization, which is folded into the weights at the end.
+        precision: Keras's dtype policy of the training; what is served is float32.
     """
 
     name: str
@@ -55,6 +72,12 @@ class Recipe:
     warmup_share: float | None = None
     ema_momentum: float | None = None
     augmentation: Augmentation | None = None
+    normalized: bool = False
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.precision != "float32" and not self.normalized:
+            raise ValueError(f"precision {self.precision}: only for a normalized training")
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the recipe as JSON values."""
@@ -65,6 +88,18 @@ class Recipe:
         """Returns the recipe that `to_dict` described."""
         augmentation = values["augmentation"] and Augmentation(**values["augmentation"])
         return cls(**{**values, "augmentation": augmentation})
+
+    def tuned(self, choices: Mapping[str, Any]) -> "Recipe":
+        """Returns the recipe with what a tuner chose.
+
+        Args:
+            choices: values of fields, and `augmentation_strength`, a factor.
+        """
+        fields = dict(choices)
+        strength = fields.pop("augmentation_strength", None)
+        if strength is not None and self.augmentation:
+            fields["augmentation"] = self.augmentation.scaled(strength)
+        return replace(self, **fields)
 
     def with_epochs(self, epochs: int | None) -> "Recipe":
         """Returns the recipe with another number of epochs, where one is given."""
@@ -81,31 +116,36 @@ _SEED = Recipe(
     epochs=5,
 )
 
+_BEST = Recipe(
+    name="best",
+    network="seed_cnn",
+    optimizer="muon",
+    learning_rate=5e-3,
+    batch_size=128,
+    epochs=90,
+    warmup_share=0.05,
+    normalized=True,
+    precision="mixed_bfloat16",
+    augmentation=Augmentation(
+        rotation=15,
+        scale=(0.8, 1.15),
+        shear=0.2,
+        shift=3.5,
+        small_share=0.1,
+        small_scale=(0.45, 0.8),
+        noise_share=0.15,
+        noise_sd=50,
+    ),
+)
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
         _SEED,
         # The dense network that the text compares with.
         replace(_SEED, name="dense", network="dense", batch_size=128),
-        Recipe(
-            name="best",
-            network="seed_cnn",
-            optimizer="adam",
-            learning_rate=2e-3,
-            batch_size=128,
-            epochs=125,
-            warmup_share=0.05,
-            ema_momentum=0.9995,
-            augmentation=Augmentation(
-                rotation=15,
-                scale=(0.8, 1.15),
-                shear=0.2,
-                shift=3.5,
-                small_share=0.1,
-                small_scale=(0.45, 0.8),
-                noise_share=0.15,
-                noise_sd=50,
-            ),
-        ),
+        _BEST,
+        replace(_BEST, name="best-25k", network="cnn_25k"),
+        replace(_BEST, name="best-10k", network="cnn_10k"),
     )
 }

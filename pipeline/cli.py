@@ -52,7 +52,7 @@ def _fail(message: str, code: int) -> int:
 def _run(options: argparse.Namespace, console: Console) -> None:
     from components.recipes import RECIPES
     from components.sources import locate
-    from pipeline.config import Gates, PipelineConfig, RunRoot
+    from pipeline.config import Gates, PipelineConfig, RunRoot, Tuning
 
     root = RunRoot(options.root.absolute())
     with stderr_to(None, verbose=options.verbose):
@@ -70,6 +70,7 @@ def _run(options: argparse.Namespace, console: Console) -> None:
             else options.min_edge_accuracy,
             max_edge_disagreement=options.max_edge_disagreement,
         ),
+        tuning=Tuning(trials=options.tune, epochs=options.tune_epochs) if options.tune else None,
         enable_cache=options.cache,
     )
     with _exclusive(root), stderr_to(root.log, verbose=options.verbose):
@@ -160,6 +161,15 @@ def _parser() -> argparse.ArgumentParser:
         description="Exit codes: 0 both models pushed, 1 a gate refused, 2 bad input.",
     )
     run.add_argument("--epochs", type=_positive, metavar="N", help="(default: the recipe's)")
+    run.add_argument(
+        "--tune",
+        type=_positive,
+        metavar="TRIALS",
+        help="search this data's best step size, batch size and augmentation first",
+    )
+    run.add_argument(
+        "--tune-epochs", type=_positive, default=3, metavar="N", help="of a trial (default: 3)"
+    )
     run.add_argument("--seed", type=int, default=1, metavar="N", help="(default: 1)")
     run.add_argument(
         "--min-accuracy", type=_share, default=0.9, metavar="X", help="gate (default: 0.9)"

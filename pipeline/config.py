@@ -27,6 +27,19 @@ class Gates:
     max_edge_disagreement: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """A search before the training.
+
+    Attributes:
+        trials: how many sets of choices to try.
+        epochs: of each trial.
+    """
+
+    trials: int
+    epochs: int
+
+
 @dataclass(frozen=True)
 class RunRoot:
     """Where a pipeline keeps what it makes."""
@@ -74,6 +87,7 @@ class PipelineConfig:
         recipe: how to train.
         seed: of every random choice.
         gates: what the models have to meet.
+        tuning: a search for this data's best choices; None for the recipe's own.
         enable_cache: take unchanged components' outputs from the last runs.
     """
 
@@ -82,4 +96,5 @@ class PipelineConfig:
     recipe: Recipe
     seed: int
     gates: Gates
+    tuning: Tuning | None = None
     enable_cache: bool = True

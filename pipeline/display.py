@@ -75,6 +75,9 @@ def print_summary(console: Console, summary: dict[str, Any], root: RunRoot) -> N
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for split, part in summary["data"]["splits"].items():
         table.add_row(f"{split} digits", f"{part['examples']:,}")
+    if tuning := summary["tuning"]:
+        choices = ", ".join(f"{name} {value:.4g}" for name, value in tuning["best"].items())
+        table.add_row("tuned", f"{choices}: the best of {len(tuning['trials'])} trials")
     if model := summary["model"]:
         low, high = model["interval_95"]
         table.add_row("test accuracy", f"{model['accuracy']:.2%} (95 %: {low:.2%} to {high:.2%})")

@@ -41,13 +41,26 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
             materialize=False,  # the trainer applies the graph while it reads
             disable_statistics=True,
         )
+        training_inputs = {
+            "examples": examples,
+            "transform_graph": transform.outputs["transform_graph"],
+            "schema": schema,
+            "train_args": tfx.proto.TrainArgs(splits=["train"]),
+            "eval_args": tfx.proto.EvalArgs(splits=["validation"]),
+        }
+        model_tuner = config.tuning and tfx.components.Tuner(
+            tuner_fn="components.tuner.tuner_fn",
+            custom_config={
+                "recipe": config.recipe.with_epochs(config.tuning.epochs).to_dict(),
+                "seed": config.seed,
+                "trials": config.tuning.trials,
+            },
+            **training_inputs,
+        )
         model_trainer = tfx.components.Trainer(
             run_fn=f"{trainer.__name__}.run_fn",
-            examples=examples,
-            transform_graph=transform.outputs["transform_graph"],
-            schema=schema,
-            train_args=tfx.proto.TrainArgs(splits=["train"]),
-            eval_args=tfx.proto.EvalArgs(splits=["validation"]),
+            hyperparameters=model_tuner and model_tuner.outputs["best_hyperparameters"],
+            **training_inputs,
             custom_config={"recipe": config.recipe.to_dict(), "seed": config.seed},
         )
         model, model_run = model_trainer.outputs["model"], model_trainer.outputs["model_run"]
@@ -109,6 +122,7 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
             data_gate,
             baseline,
             transform,
+            *([model_tuner] if model_tuner else []),
             model_trainer,
             evaluator,
             servability,

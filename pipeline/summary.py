@@ -52,6 +52,7 @@ def summarize(config: PipelineConfig, nodes: Mapping[str, NodeRun]) -> dict[str,
         },
         "recipe": config.recipe.to_dict(),
         "seed": config.seed,
+        "tuning": _tuning(nodes["Tuner"].outputs) if "Tuner" in nodes else None,
         "model": _model(nodes["Trainer"].outputs, nodes["Evaluator"].outputs),
         "edge": _edge(nodes["TFLiteExporter"].outputs, nodes["EdgeEvaluator"].outputs),
         "gates": gates,
@@ -95,6 +96,17 @@ def _splits(statistics: str) -> dict[str, Any]:
             "by_label": [int(counts.get(str(digit), 0)) for digit in range(CLASSES)],
         }
     return splits
+
+
+def _tuning(tuned: Mapping[str, artifact.Artifact]) -> dict[str, Any] | None:
+    if not tuned:
+        return None
+    best = Path(tuned["best_hyperparameters"].uri, "best_hyperparameters.txt")
+    trials = Path(tuned["tuner_results"].uri, "tuner_results.json")
+    return {
+        "best": json.loads(best.read_text())["values"],
+        "trials": json.loads(trials.read_text()),
+    }
 
 
 def _model(

@@ -71,6 +71,15 @@ def test_only_a_share_gets_noise(images):
     assert 0.15 < noisy.mean() < 0.35
 
 
+def test_a_share_stays_as_it_is_and_every_image_in_its_place(images):
+    turned = changed(images, rotation=5, noise_share=0.2, noise_sd=10, unchanged_share=0.3)
+    before = images.numpy()
+    assert (np.abs(turned - before).max((1, 2, 3)) == 0).sum() == round(0.3 * len(before))
+    # After so little, an image is still most like itself.
+    distances = np.abs(turned[:, None] - before[None]).sum((2, 3, 4))
+    np.testing.assert_array_equal(distances.argmin(1), np.arange(len(before)))
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_survive_json(name):
     import json

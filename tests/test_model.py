@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from components.model import SEED_CNN_PARAMETERS, build_model
+from components.model import SEED_CNN_PARAMETERS, build_model, trained_network
 from components.recipes import RECIPES
 
 
@@ -48,8 +50,7 @@ def test_dense_network_is_the_texts():
 def test_best_recipe_keeps_the_network_and_its_schedule_spans_the_training():
     recipe = RECIPES["best"]
     model = build_model(recipe, steps_per_epoch=430)
-    assert model.count_params() == SEED_CNN_PARAMETERS
-    assert model.optimizer.use_ema
+    assert trained_network(recipe, model).count_params() == SEED_CNN_PARAMETERS
     schedule = model.optimizer._learning_rate
     steps = recipe.epochs * 430
     rates = [float(schedule(step)) for step in (0, round(0.05 * steps), steps // 2, steps)]
@@ -57,3 +58,64 @@ def test_best_recipe_keeps_the_network_and_its_schedule_spans_the_training():
     assert rates[1] == pytest.approx(recipe.learning_rate, rel=1e-3)
     assert 0 < rates[2] < rates[1]
     assert rates[3] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("best", 93_322), ("best-25k", 24_822), ("best-10k", 9_750)]
+)
+def test_what_is_served_computes_what_was_trained(name, parameters):
+    # In float32, so that nothing but the folding can differ.
+    recipe = replace(RECIPES[name], precision="float32", epochs=2)
+    rng = np.random.default_rng(0)
+    images, labels = rng.random((256, 28, 28, 1), np.float32), rng.integers(0, 10, 256)
+    model = build_model(recipe, steps_per_epoch=8)
+    assert sum(np.prod(v.shape) for v in model.trainable_variables) == parameters
+    model.fit(images, labels, batch_size=32, epochs=2, verbose=0)
+    network = trained_network(recipe, model)
+    assert network.count_params() == parameters
+    assert {layer.__class__.__name__ for layer in network.layers} == {
+        *("Conv2D", "MaxPooling2D", "Flatten", "Dense")
+    }
+    np.testing.assert_allclose(network(images), model(images, training=False), atol=1e-5)
+
+
+def test_training_in_bfloat16_keeps_float32_weights_and_answers():
+    recipe = RECIPES["best"]
+    assert recipe.precision == "mixed_bfloat16"
+    model = build_model(recipe)
+    assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
+    images = np.random.default_rng(0).random((3, 28, 28, 1), np.float32)
+    assert model.layers[0](images).dtype == "bfloat16"
+    assert model(images).dtype == "float32"
+    np.testing.assert_allclose(model(images), trained_network(recipe, model)(images), atol=0.02)
+    with pytest.raises(ValueError, match="only for a normalized training"):
+        replace(recipe, normalized=False)
+
+
+def test_muon_takes_orthogonal_steps_on_hidden_matrices_only():
+    model = build_model(replace(RECIPES["best"], warmup_share=None, precision="float32"))
+    before = {variable.path: variable.numpy() for variable in model.trainable_variables}
+    rng = np.random.default_rng(0)
+    gradients = [rng.normal(size=v.shape).astype(np.float32) for v in model.trainable_variables]
+    model.optimizer.apply(gradients, model.trainable_variables)
+    for variable in model.trainable_variables:
+        step = variable.numpy() - before[variable.path]
+        matrix = step.reshape(-1, step.shape[-1])
+        values = np.linalg.svd(matrix, compute_uv=False)
+        hidden = step.ndim > 1 and "probabilities" not in variable.path and step.shape[-2] != 1
+        if hidden:  # Newton and Schulz bring all singular values near to one another
+            assert values.max() / values.min() < 2
+        else:  # the first step of Adam has one size
+            np.testing.assert_allclose(np.abs(step), np.abs(step).max(), rtol=1e-3)
+
+
+def test_a_tuners_choices_change_these_fields_only():
+    recipe = RECIPES["best"]
+    tuned = recipe.tuned({"learning_rate": 1e-3, "batch_size": 32, "augmentation_strength": 0.5})
+    assert (tuned.learning_rate, tuned.batch_size) == (1e-3, 32)
+    assert tuned.augmentation.rotation == recipe.augmentation.rotation / 2
+    assert tuned.augmentation.scale == pytest.approx((0.8**0.5, 1.15**0.5))
+    unchanged = {"learning_rate": 5e-3, "batch_size": 128, "augmentation": recipe.augmentation}
+    assert replace(tuned, **unchanged) == recipe
+    assert recipe.tuned({}) == recipe
+    assert RECIPES["seed"].tuned({"augmentation_strength": 2.0}) == RECIPES["seed"]

@@ -1,8 +1,9 @@
 """Accuracy of a recipe over several seeds, and whether the pushed model answers like Keras.
 
-    make bench-accuracy DATA=DIR [ARGS="--recipe seed --seeds 1 2 3"]
+    make bench-accuracy DATA=DIR [ARGS="--recipe seed --seeds 1 2 3 --roots DIR"]
 
-Runs the whole pipeline once a seed, each in a new run root. Then loads the last pushed model as
+Runs the whole pipeline once a seed, each in a run root of its own (below --roots, to keep them;
+what is there already is not run again). Then loads the last pushed model as
 TF Serving does, through a TF1 session, and sends the whole test split through every signature.
 """
 
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from scipy import stats
 
 from components.sources import locate, open_source
 from components.splits import split_batches
@@ -32,11 +34,12 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--recipe", default="seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--roots", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         runs = {}
         for seed in options.seeds:
-            root = Path(directory, str(seed))
+            root = (options.roots or Path(directory)) / f"{options.recipe}-{seed}"
             runs[seed] = _run(options.data, options.recipe, seed, root)
             _print_accuracies(options.recipe, runs)
         _print_components(runs)
@@ -45,10 +48,12 @@ def main() -> None:
 
 def _run(data: str, recipe: str, seed: int, root: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "pipeline.cli", "run", "--data", data, "--recipe", recipe]
-    started = time.monotonic()
-    subprocess.run([*command, "--seed", str(seed), "--root", str(root)], check=True)
-    seconds = time.monotonic() - started
-    return {**json.loads((root / "summary.json").read_text()), "wall_seconds": seconds}
+    summary, wall = root / "summary.json", root / "wall_seconds"
+    if not wall.exists():
+        started = time.monotonic()
+        subprocess.run([*command, "--seed", str(seed), "--root", str(root)], check=True)
+        wall.write_text(str(time.monotonic() - started))
+    return {**json.loads(summary.read_text()), "wall_seconds": float(wall.read_text())}
 
 
 def _print_accuracies(recipe: str, runs: dict[int, dict[str, Any]]) -> None:
@@ -67,9 +72,17 @@ def _print_accuracies(recipe: str, runs: dict[int, dict[str, Any]]) -> None:
             f"{run['wall_seconds']:.1f}",
         )
     table.add_section()
-    means = [statistics.mean(r[k]["accuracy"] for r in runs.values()) for k in ("model", "edge")]
-    table.add_row("mean", *(f"{mean:.3%}" for mean in means))
+    accuracies = [[run[key]["accuracy"] for run in runs.values()] for key in ("model", "edge")]
+    table.add_row("mean", *(f"{statistics.mean(values):.3%}" for values in accuracies))
+    if len(runs) > 1:
+        table.add_row("95 % interval of the mean", *map(_interval, accuracies))
     console.print(table)
+
+
+def _interval(values: list[float]) -> str:
+    """Student's t interval of the mean over seeds."""
+    low, high = stats.t.interval(0.95, len(values) - 1, statistics.mean(values), stats.sem(values))
+    return f"{low:.3%} to {high:.3%}"
 
 
 def _print_components(runs: dict[int, dict[str, Any]]) -> None:

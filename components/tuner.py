@@ -1,0 +1,93 @@
+"""Tuner: searches the best step size, batch size and augmentation for the data at hand."""
+
+import math
+from typing import Any
+
+import keras
+import keras_tuner
+import tensorflow as tf
+import tensorflow_transform as tft
+from tfx.components.trainer.fn_args_utils import FnArgs
+from tfx.v1.components import TunerFnResult
+
+from components.model import build_model
+from components.progress import ReportProgress
+from components.recipes import Recipe
+from components.training_data import READ_BATCH, read_examples, to_batches, training_batches
+
+
+def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
+    """Returns a Bayesian search for the lowest loss on the validation split.
+
+    Args:
+        fn_args: `custom_config` holds `recipe` (`Recipe.to_dict()`, with the epochs of a trial),
+            `seed` and `trials`.
+    """
+    config = fn_args.custom_config
+    recipe, seed = Recipe.from_dict(config["recipe"]), config["seed"]
+    keras.utils.set_random_seed(seed)
+    transform = tft.TFTransformOutput(fn_args.transform_graph_path)
+    tuner = _Search(
+        recipe,
+        seed,
+        transform,
+        read_examples(fn_args, fn_args.train_files, transform),
+        read_examples(fn_args, fn_args.eval_files, transform),
+        max_trials=config["trials"],
+        max_consecutive_failed_trials=1,  # else a search whose every trial fails succeeds
+        seed=seed,
+        directory=fn_args.working_dir,
+        project_name="trials",
+        overwrite=True,
+    )
+    return TunerFnResult(tuner=tuner, fit_kwargs={})
+
+
+def search_space(choices: keras_tuner.HyperParameters, recipe: Recipe) -> Recipe:
+    """Returns a recipe with a tuner's choices, around those of another recipe.
+
+    Args:
+        choices: where the search registers its ranges and gets its values from.
+        recipe: the middle of the search; what is not searched is kept.
+    """
+    rate, batch = recipe.learning_rate, recipe.batch_size
+    choices.Float("learning_rate", rate / 4, rate * 4, sampling="log", default=rate)
+    choices.Choice("batch_size", [batch // 2, batch, batch * 2], default=batch)
+    if recipe.augmentation:
+        choices.Float("augmentation_strength", 0.25, 1.5, default=1.0)
+    return recipe.tuned(choices.values)
+
+
+class _Search(keras_tuner.BayesianOptimization):
+    """Trains once a trial; KerasTuner's own trial needs TensorBoard."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        training_seed: int,
+        transform: tft.TFTransformOutput,
+        train: tf.data.Dataset,
+        validation: tf.data.Dataset,
+        **options: Any,
+    ):
+        super().__init__(**options)
+        self._recipe = recipe
+        self._training_seed = training_seed
+        self._transform = transform
+        self._train = train
+        self._validation = validation
+
+    def run_trial(self, trial: keras_tuner.engine.trial.Trial) -> float:
+        """Returns the lowest loss on the validation split."""
+        recipe = search_space(trial.hyperparameters, self._recipe)
+        steps_per_epoch = math.ceil(len(self._train) / recipe.batch_size)
+        history = build_model(recipe, steps_per_epoch).fit(
+            training_batches(self._train, recipe, self._transform, self._training_seed),
+            validation_data=to_batches(self._validation, READ_BATCH, self._transform),
+            epochs=recipe.epochs,
+            steps_per_epoch=steps_per_epoch,
+            callbacks=[ReportProgress(recipe.epochs)],
+            shuffle=False,  # the data set does it
+            verbose=0,
+        )
+        return min(history.history["val_loss"])
