@@ -8,12 +8,8 @@ TF Serving does, through a TF1 session, and sends the whole test split through e
 """
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from components.sources import locate, open_source
-from components.splits import split_batches
+from tests.benchmarks.runs import run_pipeline, test_digits
 
 console = Console(width=100)
 
@@ -40,20 +35,10 @@ def main() -> None:
         runs = {}
         for seed in options.seeds:
             root = (options.roots or Path(directory)) / f"{options.recipe}-{seed}"
-            runs[seed] = _run(options.data, options.recipe, seed, root)
+            runs[seed] = run_pipeline(options.data, options.recipe, seed, root)
             _print_accuracies(options.recipe, runs)
         _print_components(runs)
         _compare_with_keras(root, options.data)
-
-
-def _run(data: str, recipe: str, seed: int, root: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "pipeline.cli", "run", "--data", data, "--recipe", recipe]
-    summary, wall = root / "summary.json", root / "wall_seconds"
-    if not wall.exists():
-        started = time.monotonic()
-        subprocess.run([*command, "--seed", str(seed), "--root", str(root)], check=True)
-        wall.write_text(str(time.monotonic() - started))
-    return {**json.loads(summary.read_text()), "wall_seconds": float(wall.read_text())}
 
 
 def _print_accuracies(recipe: str, runs: dict[int, dict[str, Any]]) -> None:
@@ -105,9 +90,7 @@ def _compare_with_keras(root: Path, data: str) -> None:
     from serving.pictures import centre_digit, encode_png
     from serving.predict import latest_version
 
-    parts = [batch for split, batch in split_batches(open_source(locate(data))) if split == "test"]
-    images = np.concatenate([images for images, _ in parts]).reshape(-1, 28, 28)
-    labels = np.concatenate([labels for _, labels in parts])
+    images, labels = test_digits(data)
     (path,) = root.glob("artifacts/Trainer/model_run/*/model.keras")
     model = keras.saving.load_model(path)
     plain = model.predict(images[..., None] / 255.0, verbose=0)

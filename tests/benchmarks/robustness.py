@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Table
 from scipy import ndimage
 
-from components.sources import HEIGHT, PIXELS, WIDTH, locate, open_source
-from components.splits import split_batches
+from components.sources import HEIGHT, WIDTH
 from export.edge_model import MODEL_FILE, EdgeModel
 from pipeline.config import RunRoot
 from serving.predict import latest_version
+from tests.benchmarks.runs import test_digits
 
 console = Console(width=100)
 
@@ -69,17 +69,14 @@ def main() -> None:
     model = tf.saved_model.load(str(latest_version(root.serving)))
     served = model.signatures["serving_default"]
     edge = EdgeModel(latest_version(root.edge) / MODEL_FILE)
-    batches = split_batches(open_source(locate(options.data)))
-    parts = [batch for split, batch in batches if split == "test"]
-    images = np.concatenate([images for images, _ in parts]).reshape(-1, PIXELS)
-    labels = np.concatenate([labels for _, labels in parts])
+    images, labels = test_digits(options.data)
 
     table = Table(title=f"test split, {len(images):,} digits")
     for heading in ("disturbance", "served model", "edge model"):
         table.add_column(heading, justify="left" if heading == "disturbance" else "right")
     for name, disturb in DISTURBANCES.items():
         rng = np.random.default_rng(0)
-        disturbed = [disturb(i.reshape(HEIGHT, WIDTH).astype(float), rng) for i in images]
+        disturbed = [disturb(image.astype(float), rng) for image in images]
         pixels = np.clip(np.round(disturbed), 0, 255).astype(np.uint8)
         answers = [
             served(images=tf.constant(pixels[start : start + 1000]))["label"].numpy()
