@@ -1,6 +1,9 @@
 """The networks."""
 
+from collections.abc import Callable
+
 import keras
+import tensorflow as tf
 from keras import layers
 
 from components.muon import Muon
@@ -84,7 +87,7 @@ def build_model(recipe: Recipe, steps_per_epoch: int = 1) -> keras.Sequential:
         model = normalized_twin(model, recipe.precision)
     model.compile(
         optimizer=_optimizer(recipe, steps_per_epoch),
-        loss="sparse_categorical_crossentropy",
+        loss=_loss(recipe.label_smoothing),
         metrics=["accuracy"],
     )
     return model
@@ -103,6 +106,19 @@ def trained_network(recipe: Recipe, model: keras.Sequential) -> keras.Sequential
     else:
         network.set_weights(model.get_weights())
     return network
+
+
+def _loss(label_smoothing: float) -> str | Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    if not label_smoothing:
+        return "sparse_categorical_crossentropy"
+
+    def smoothed_crossentropy(labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+        targets = tf.one_hot(tf.reshape(tf.cast(labels, tf.int32), [-1]), CLASSES)
+        return keras.losses.categorical_crossentropy(
+            targets, probabilities, label_smoothing=label_smoothing
+        )
+
+    return smoothed_crossentropy
 
 
 def _optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:

@@ -59,6 +59,7 @@ class Recipe:
             to zero along a cosine; None for a constant one.
         ema_momentum: of the moving average of the weights, which is what is kept; None for none.
         augmentation: random changes to the images of every batch; None for none.
+        label_smoothing: share of the target that is spread over all ten digits.
         normalized: train with batch normalization, which is folded into the weights at the end.
         precision: Keras's dtype policy of the training; what is served is float32.
     """
@@ -72,6 +73,7 @@ class Recipe:
     warmup_share: float | None = None
     ema_momentum: float | None = None
     augmentation: Augmentation | None = None
+    label_smoothing: float = 0.0
     normalized: bool = False
     precision: str = "float32"
 
@@ -124,6 +126,7 @@ _BEST = Recipe(
     batch_size=128,
     epochs=90,
     warmup_share=0.05,
+    label_smoothing=0.05,
     normalized=True,
     precision="mixed_bfloat16",
     augmentation=Augmentation(
@@ -135,6 +138,7 @@ _BEST = Recipe(
         small_scale=(0.45, 0.8),
         noise_share=0.15,
         noise_sd=50,
+        unchanged_share=0.2,
     ),
 )
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
+from components.calibration import calibrate
 from components.model import build_model, trained_network
 from components.preprocessing import IMAGE
 from components.progress import ReportProgress
@@ -65,6 +66,10 @@ def run_fn(fn_args: FnArgs) -> None:
     seconds = time.monotonic() - started
 
     model = trained_network(recipe, compiled)
+    temperature = None
+    if recipe.label_smoothing:  # which teaches a network to be unsure
+        images, labels = next(iter(to_batches(validation, len(validation), transform)))
+        temperature = calibrate(model, images.numpy(), labels.numpy())
     os.makedirs(fn_args.model_run_dir, exist_ok=True)
     model.save(os.path.join(fn_args.model_run_dir, KERAS_FILE))
     _write_golden(model, transform, validation, os.path.join(fn_args.model_run_dir, GOLDEN_FILE))
@@ -73,6 +78,7 @@ def run_fn(fn_args: FnArgs) -> None:
             {
                 "history": history.history,
                 "seconds": seconds,
+                "temperature": temperature,
                 "steps": int(compiled.optimizer.iterations),
             },
             file,

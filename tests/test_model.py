@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from components.calibration import calibrate
 from components.model import SEED_CNN_PARAMETERS, build_model, trained_network
 from components.recipes import RECIPES
 
@@ -119,3 +120,29 @@ def test_a_tuners_choices_change_these_fields_only():
     assert replace(tuned, **unchanged) == recipe
     assert recipe.tuned({}) == recipe
     assert RECIPES["seed"].tuned({"augmentation_strength": 2.0}) == RECIPES["seed"]
+
+
+def test_smoothing_spreads_a_share_of_the_target():
+    model = build_model(replace(RECIPES["seed"], label_smoothing=0.1))
+    probabilities = np.full((1, 10), 0.05, np.float32)
+    probabilities[0, 3] = 0.55
+    expected = -(0.91 * np.log(0.55) + 9 * 0.01 * np.log(0.05))
+    assert float(model.loss(np.array([3]), probabilities)[0]) == pytest.approx(expected, rel=1e-4)
+    assert float(model.loss(np.array([[3]]), probabilities)[0]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_calibration_finds_the_temperature_that_was_taken_away():
+    rng = np.random.default_rng(0)
+    network = trained_network(RECIPES["seed"], build_model(RECIPES["seed"]))
+    images = rng.random((2000, 28, 28, 1), np.float32)
+    # Labels drawn from the network's own probabilities: it is calibrated.
+    last = network.layers[-1]
+    last.set_weights([weights * 8 for weights in last.get_weights()])
+    probabilities = network.predict(images, verbose=0)
+    labels = np.array([rng.choice(10, p=p / p.sum()) for p in probabilities.astype(float)])
+    last.set_weights([weights / 3 for weights in last.get_weights()])
+    before = network.predict(images, verbose=0).argmax(1)
+    assert calibrate(network, images, labels) == pytest.approx(1 / 3, rel=0.15)
+    after = network.predict(images, verbose=0)
+    np.testing.assert_array_equal(after.argmax(1), before)
+    np.testing.assert_allclose(after, probabilities, atol=0.05)
