@@ -9,12 +9,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from pipeline.quiet import stderr_to
 from serving.errors import GateRefused, InputError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from pipeline.config import RunRoot
 
 OK, REFUSED, BAD_INPUT, INTERNAL_ERROR, INTERRUPTED = 0, 1, 2, 70, 130
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        options.command(options, Console())
+        options.command(options)
     except InputError as error:
         return _fail(str(error), BAD_INPUT)
     except GateRefused as error:
@@ -49,7 +49,14 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
-def _run(options: argparse.Namespace, console: Console) -> None:
+def _console() -> "Console":
+    # Imported where it is needed: the extra `client` does without rich.
+    from rich.console import Console
+
+    return Console()
+
+
+def _run(options: argparse.Namespace) -> None:
     from components.recipes import RECIPES
     from components.sources import locate
     from pipeline.config import Gates, PipelineConfig, RunRoot
@@ -72,6 +79,7 @@ def _run(options: argparse.Namespace, console: Console) -> None:
         ),
         enable_cache=options.cache,
     )
+    console = _console()
     with _exclusive(root), stderr_to(root.log, verbose=options.verbose):
         with console.status("loading TFX"):
             # With it, tfx.v1 imports the client of Vertex AI, a quarter of the start-up time.
@@ -101,23 +109,24 @@ def _exclusive(root: "RunRoot") -> Iterator[None]:
         yield
 
 
-def _data(options: argparse.Namespace, console: Console) -> None:
+def _data(options: argparse.Namespace) -> None:
     from pipeline.inspect import show_data
 
     with stderr_to(None, verbose=options.verbose):
-        show_data(options.data, options.out, console)
+        show_data(options.data, options.out, _console())
 
 
-def _model(options: argparse.Namespace, console: Console) -> None:
+def _model(options: argparse.Namespace) -> None:
     from pipeline.inspect import show_model
 
     with stderr_to(None, verbose=options.verbose):
-        show_model(options.recipe, console)
+        show_model(options.recipe, _console())
 
 
-def _predict(options: argparse.Namespace, console: Console) -> None:
+def _predict(options: argparse.Namespace) -> None:
     from pipeline.config import RunRoot
     from serving import predict
+    from serving.prediction import print_predictions
 
     root = RunRoot(options.root)
     with stderr_to(None, verbose=options.verbose):
@@ -126,7 +135,7 @@ def _predict(options: argparse.Namespace, console: Console) -> None:
         else:
             classifier = predict.saved_model_classifier(predict.latest_version(root.serving))
         predictions = predict.predict(options.files, classifier)
-    predict.print_predictions(predictions, console, as_json=options.json)
+    print_predictions(predictions, as_json=options.json)
 
 
 def _parser() -> argparse.ArgumentParser:
