@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pipeline.config import RunRoot
+    from serving.prediction import Prediction
 
 OK, REFUSED, BAD_INPUT, INTERNAL_ERROR, INTERRUPTED = 0, 1, 2, 70, 130
 
@@ -124,18 +125,39 @@ def _model(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from pipeline.config import RunRoot
-    from serving import predict
     from serving.prediction import print_predictions
 
-    root = RunRoot(options.root)
     with stderr_to(None, verbose=options.verbose):
-        if options.edge:
-            classifier = predict.edge_classifier(predict.latest_version(root.edge))
-        else:
-            classifier = predict.saved_model_classifier(predict.latest_version(root.serving))
-        predictions = predict.predict(options.files, classifier)
+        predictions = (_predict_on_server if options.server else _predict_locally)(options)
     print_predictions(predictions, as_json=options.json)
+
+
+def _predict_locally(options: argparse.Namespace) -> "list[Prediction]":
+    from pipeline.config import RunRoot
+    from serving import predict
+
+    root = RunRoot(options.root)
+    if options.edge:
+        classifier = predict.edge_classifier(predict.latest_version(root.edge))
+    else:
+        classifier = predict.saved_model_classifier(predict.latest_version(root.serving))
+    return predict.predict(options.files, classifier)
+
+
+def _predict_on_server(options: argparse.Namespace) -> "list[Prediction]":
+    from serving.client import Client, Tls
+    from serving.client.command import predict_on_server
+
+    tls = Tls(ca=options.tls_ca, cert=options.tls_cert, key=options.tls_key)
+    client = Client(
+        options.server,
+        model=options.model,
+        version=options.version,
+        label=options.label,
+        timeout=options.timeout,
+        tls=None if tls == Tls() else tls,
+    )
+    return predict_on_server(options.files, client)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -209,8 +231,23 @@ def _parser() -> argparse.ArgumentParser:
         "predict", parents=[root, common], help="classify picture files with the pushed model"
     )
     predict.add_argument("files", nargs="+", metavar="FILE", help="PNG or JPEG, any size")
-    predict.add_argument("--edge", action="store_true", help="use the edge model")
+    where = predict.add_mutually_exclusive_group()
+    where.add_argument("--edge", action="store_true", help="use the edge model")
+    where.add_argument(
+        "--server", metavar="ADDRESS", help="ask a model server, say grpc://localhost:8500"
+    )
     predict.add_argument("--json", action="store_true", help="all probabilities, as JSON")
+    server = predict.add_argument_group("with --server")
+    server.add_argument("--model", default="digits", metavar="NAME", help="(default: digits)")
+    which = server.add_mutually_exclusive_group()
+    which.add_argument("--version", type=int, metavar="N", help="(default: the server's choice)")
+    which.add_argument("--label", metavar="NAME", help="of the version, instead of its number")
+    server.add_argument(
+        "--timeout", type=float, default=10.0, metavar="SECONDS", help="of a request (default: 10)"
+    )
+    server.add_argument("--tls-ca", metavar="PEM", help="authorities to trust, with grpcs, https")
+    server.add_argument("--tls-cert", metavar="PEM", help="our certificate (mutual TLS)")
+    server.add_argument("--tls-key", metavar="PEM", help="its key")
     predict.set_defaults(command=_predict)
     return parser
 
