@@ -124,6 +124,11 @@ def _model(options: argparse.Namespace) -> None:
         show_model(options.recipe, _console())
 
 
+#: Options of `digits predict --server`, as `Client` and `Tls` name them.
+_CLIENT = ("model", "version", "label", "timeout")
+_TLS = ("tls_ca", "tls_cert", "tls_key")
+
+
 def _predict(options: argparse.Namespace) -> None:
     from serving.prediction import print_predictions
 
@@ -136,6 +141,9 @@ def _predict_locally(options: argparse.Namespace) -> "list[Prediction]":
     from pipeline.config import RunRoot
     from serving import predict
 
+    for name in (*_CLIENT, *_TLS):
+        if getattr(options, name) is not None:
+            raise InputError(f"--{name.replace('_', '-')} goes with --server ADDRESS")
     root = RunRoot(options.root)
     if options.edge:
         classifier = predict.edge_classifier(predict.latest_version(root.edge))
@@ -149,14 +157,8 @@ def _predict_on_server(options: argparse.Namespace) -> "list[Prediction]":
     from serving.client.command import predict_on_server
 
     tls = Tls(ca=options.tls_ca, cert=options.tls_cert, key=options.tls_key)
-    client = Client(
-        options.server,
-        model=options.model,
-        version=options.version,
-        label=options.label,
-        timeout=options.timeout,
-        tls=None if tls == Tls() else tls,
-    )
+    given = {name: value for name in _CLIENT if (value := getattr(options, name)) is not None}
+    client = Client(options.server, tls=None if tls == Tls() else tls, **given)
     return predict_on_server(options.files, client)
 
 
@@ -238,12 +240,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     predict.add_argument("--json", action="store_true", help="all probabilities, as JSON")
     server = predict.add_argument_group("with --server")
-    server.add_argument("--model", default="digits", metavar="NAME", help="(default: digits)")
+    server.add_argument("--model", metavar="NAME", help="(default: digits)")
     which = server.add_mutually_exclusive_group()
     which.add_argument("--version", type=int, metavar="N", help="(default: the server's choice)")
     which.add_argument("--label", metavar="NAME", help="of the version, instead of its number")
     server.add_argument(
-        "--timeout", type=float, default=10.0, metavar="SECONDS", help="of a request (default: 10)"
+        "--timeout", type=float, metavar="SECONDS", help="of a request (default: 10)"
     )
     server.add_argument("--tls-ca", metavar="PEM", help="authorities to trust, with grpcs, https")
     server.add_argument("--tls-cert", metavar="PEM", help="our certificate (mutual TLS)")
