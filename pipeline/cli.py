@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), BAD_INPUT)
     except GateRefused as error:
         return _fail(str(error), REFUSED)
+    except ModuleNotFoundError as error:
+        return _fail(f"{error.name} is not installed; README names the extras", BAD_INPUT)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
