@@ -27,9 +27,12 @@ class ServerError(RuntimeError):
     }
 
     def __init__(self, address: str, code: str, detail: str) -> None:
+        super().__init__(address, code, detail)  # what pickle makes it from again
         self.address = address
         self.code = code
         # A stranger's text: one line, nothing that moves a terminal's cursor.
         words = " ".join(detail.split()).rstrip(".")
         self.detail = "".join(c if c.isprintable() else "?" for c in words)[:500]
-        super().__init__(f"{address}: {code}: {self.detail}{self._REMEDIES.get(code, '')}")
+
+    def __str__(self) -> str:
+        return f"{self.address}: {self.code}: {self.detail}{self._REMEDIES.get(self.code, '')}"

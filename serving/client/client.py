@@ -59,7 +59,8 @@ class _Base:
             tls: whom to trust; for grpcs and https the public authorities if None.
             round_robin: spread requests over all addresses of the name (gRPC only).
             batch_size: inputs of one request.
-            max_message_bytes: bound of one input; a larger one is refused.
+            max_message_bytes: bound of the inputs of one request; one that is larger alone is
+                refused.
 
         Raises:
             InputError: an option makes no sense, or the extra `client` is not installed.

@@ -36,11 +36,13 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         url = self._url
-        if self.is_grpc:
-            if url.scheme not in _GRPC_NAMES and not url.netloc.rpartition(":")[2].isdecimal():
+        if url.scheme not in _GRPC_NAMES:
+            if url.scheme not in ("grpc", "grpcs", "http", "https") or not url.hostname:
+                raise InputError(f"{self.address}: expected {_FORMS}")
+            if url.query or url.fragment or (self.is_grpc and url.path):
+                raise InputError(f"{self.address}: more than an address; expected {_FORMS}")
+            if self.is_grpc and not url.port:
                 raise InputError(f"{self.address}: no port; TF Serving's for gRPC is 8500")
-        elif url.scheme not in ("http", "https") or not url.hostname:
-            raise InputError(f"{self.address}: expected {_FORMS}")
         if self.tls and url.scheme in ("grpc", "http"):
             raise InputError(f"{self.address}: is without TLS; use {url.scheme}s://")
         if self.round_robin and not self.is_grpc:

@@ -58,7 +58,7 @@ def batches(inputs: Inputs, *, size: int, max_bytes: int) -> Iterator[Batch]:
     Args:
         inputs: one or many; taken as they are needed.
         size: highest number of values of a batch.
-        max_bytes: highest size of a value.
+        max_bytes: highest size of all values of a batch.
 
     Raises:
         InputError: an input is not what it should be; its batch and the later ones are not made.
@@ -74,7 +74,7 @@ def batches(inputs: Inputs, *, size: int, max_bytes: int) -> Iterator[Batch]:
             if batch and (
                 batch.signature != signature
                 or len(batch.values) == size
-                or weight + len(value) > BATCH_BYTES
+                or weight + len(value) > min(BATCH_BYTES, max_bytes)
             ):
                 yield batch
                 batch = None

@@ -12,7 +12,7 @@ from serving.client.answers import checked
 from serving.client.endpoint import MAX_ANSWER_BYTES, Endpoint
 from serving.client.inputs import PIXELS, Batch
 from serving.client.retry import Budget
-from serving.errors import ServerError
+from serving.errors import InputError, ServerError
 
 #: The status that each HTTP code of TF Serving stands for.
 _CODES = {
@@ -34,6 +34,7 @@ class RestTransport:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
+        self._url = _url(endpoint)
         self._http = httpx.Client(verify=_verify(endpoint))
 
     def predict(self, batch: Batch) -> list[list[float]]:
@@ -51,9 +52,9 @@ class RestTransport:
         try:
             with self._http.stream(
                 "POST",
-                self._endpoint.predict_url,
+                self._url,
                 content=body,
-                timeout=max(budget.seconds, 0.001),
+                timeout=max(budget.seconds, 0.001),  # each to connect, to write and to read
             ) as response:
                 answer = bytearray()
                 for chunk in response.iter_bytes():
@@ -71,6 +72,7 @@ class AsyncRestTransport:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
+        self._url = _url(endpoint)
         self._http = httpx.AsyncClient(verify=_verify(endpoint))
 
     async def predict(self, batch: Batch) -> list[list[float]]:
@@ -88,9 +90,9 @@ class AsyncRestTransport:
         try:
             async with self._http.stream(
                 "POST",
-                self._endpoint.predict_url,
+                self._url,
                 content=body,
-                timeout=max(budget.seconds, 0.001),
+                timeout=max(budget.seconds, 0.001),  # each to connect, to write and to read
             ) as response:
                 answer = bytearray()
                 async for chunk in response.aiter_bytes():
@@ -101,6 +103,13 @@ class AsyncRestTransport:
 
     async def close(self) -> None:
         await self._http.aclose()
+
+
+def _url(endpoint: Endpoint) -> httpx.URL:
+    try:
+        return httpx.URL(endpoint.predict_url)
+    except httpx.InvalidURL as error:
+        raise InputError(f"{endpoint.address}: {error}") from error
 
 
 def _verify(endpoint: Endpoint) -> Any:
@@ -138,12 +147,16 @@ def _probabilities(endpoint: Endpoint, batch: Batch, status: int, body: bytes) -
     if status != 200:
         reason = fields.get("error") or f"HTTP {status} without TF Serving's JSON"
         raise ServerError(endpoint.address, _CODES.get(status, "UNKNOWN"), str(reason))
-    column, rows = fields.get("outputs"), fields.get("predictions")
-    if isinstance(column, dict):
-        return checked(endpoint, batch, column.get("probabilities"))
-    if isinstance(rows, list):
-        rows = [row.get("probabilities") if isinstance(row, dict) else row for row in rows]
+    # In either format, TF Serving drops the name of an output that is the only one.
+    if batch.signature == PIXELS:
+        return checked(endpoint, batch, _probabilities_of(fields.get("outputs")))
+    rows = fields.get("predictions")
+    rows = [_probabilities_of(row) for row in rows] if isinstance(rows, list) else None
     return checked(endpoint, batch, rows)
+
+
+def _probabilities_of(outputs: Any) -> Any:
+    return outputs.get("probabilities") if isinstance(outputs, dict) else outputs
 
 
 def _grow(answer: bytearray, chunk: bytes, endpoint: Endpoint, budget: Budget) -> None:

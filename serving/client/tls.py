@@ -36,13 +36,10 @@ class Tls:
         """
         if (self.cert is None) != (self.key is None):
             raise InputError("a TLS certificate and its key go together: give both or neither")
-        context = ssl.create_default_context()
-        if self.ca is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            try:
-                context.load_verify_locations(self.ca)
-            except OSError as error:  # ssl.SSLError too
-                raise InputError(f"{self.ca}: {_fault(error, 'certificate')}") from error
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+        except OSError as error:  # ssl.SSLError too
+            raise InputError(f"{self.ca}: {_fault(error, 'certificate')}") from error
         if self.cert is not None:
             for path in (self.cert, self.key):
                 _read(path)  # load_cert_chain does not say which of the two is missing

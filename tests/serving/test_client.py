@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import json
+import pickle
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -10,10 +12,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from stub_server import LABEL, VERSION, Stub, grpc_stub, probabilities_of, rest_stub
 
-from serving.client import AsyncClient, Client, Prediction, ServerError
-from serving.client.inputs import BATCH_BYTES
+from serving.client import (
+    AsyncClient,
+    Client,
+    Prediction,
+    ServerError,
+    grpc_transport,
+    messages,
+    rest_transport,
+)
+from serving.client.answers import checked
+from serving.client.endpoint import Endpoint
+from serving.client.inputs import BATCH_BYTES, PICTURES, PIXELS, Batch
 from serving.pictures import encode_png
 
 SERVE = {"grpc": grpc_stub, "http": rest_stub}
@@ -312,7 +326,8 @@ STRANGE: dict[str, dict[str, Callable[[], Any]]] = {
         "not finite": lambda: {"outputs": {"probabilities": [[float("nan")] * 10] * 2}},
         "text": lambda: {"outputs": {"probabilities": [["0.1"] * 10] * 2}},
         "another model's": lambda: {"outputs": [[0.5], [0.5]]},
-        "rows of another model": lambda: {"predictions": [1, 2]},
+        "rows": lambda: {"predictions": [{"probabilities": ROW}] * 2},
+        "huge": lambda: {"outputs": {"probabilities": [[10**400] * 10] * 2}},
         "no JSON": lambda: b"<html>",
         "no object": lambda: [],
         "deep": lambda: b"[" * 100_000,
@@ -380,3 +395,76 @@ def test_a_page_that_is_not_tf_servings_is_told_by_its_status(stub, status, code
     ):
         client.classify(digits(1))
     assert len(stub.seen) == 1
+
+
+def test_an_error_survives_a_process_pool():
+    error = ServerError("grpc://h:1", "NOT_FOUND", "Servable\n not found.\x1b[2J")
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == str(error)
+    assert str(error) == (
+        "grpc://h:1: NOT_FOUND: Servable not found.?[2J; check the model's name and version"
+    )
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=11)
+        | st.dictionaries(
+            st.sampled_from(["outputs", "predictions", "probabilities", "error", "x"]), inner
+        )
+    ),
+    max_leaves=40,
+)
+ENDPOINT = Endpoint(
+    address="http://h:1",
+    model="digits",
+    version=None,
+    label=None,
+    timeout=1,
+    retries=0,
+    tls=None,
+    round_robin=False,
+    max_message_bytes=2**20,
+)
+BATCHES = [Batch(PIXELS, ["#0"], [bytes(784)]), Batch(PICTURES, ["#0"], [b"picture"])]
+
+
+@given(JSON | JSON.map(lambda value: {"outputs": value, "predictions": value}), st.integers(0, 1))
+@example({"outputs": {"probabilities": [[0, 1, *[0.0] * 8]]}}, 0)
+@example({"predictions": [{"probabilities": ROW}]}, 1)
+@example({"predictions": [ROW]}, 1)
+def test_any_json_is_an_answer_or_a_server_error(answer, kind):
+    for status in (200, 404):
+        try:
+            rows = rest_transport._probabilities(
+                ENDPOINT, BATCHES[kind], status, json.dumps(answer).encode()
+            )
+        except ServerError as error:
+            assert "\n" not in str(error)
+        else:
+            assert status == 200
+            assert np.isfinite(np.array(rows, float)).all()
+            assert np.array(rows).shape == (1, 10)
+
+
+@given(
+    st.sampled_from([0, 1, 2]),
+    st.lists(st.sampled_from([-1, 0, 1, 2, 10, 2**62]), max_size=3),
+    st.binary(max_size=48),
+    st.lists(st.floats(width=32), max_size=11),
+)
+@example(1, [1, 10], bytes(40), [])
+@example(1, [1, 10], b"", ROW)
+def test_any_tensor_is_an_answer_or_a_server_error(dtype, shape, content, floats):
+    tensor = messages.PredictResponse().outputs["probabilities"]
+    tensor.dtype, tensor.tensor_content = dtype, content
+    tensor.float_val.extend(floats)
+    for size in shape:
+        tensor.tensor_shape.dim.add(size=size)
+    try:
+        rows = checked(ENDPOINT, BATCHES[0], grpc_transport._probabilities(tensor))
+    except ServerError as error:
+        assert error.code == "INTERNAL"
+    else:
+        assert np.array(rows).shape == (1, 10)

@@ -153,6 +153,10 @@ def test_an_input_is_bounded():
         cut(picture, max_bytes=len(picture) - 1)
 
 
+def test_a_batch_is_bounded_by_what_a_message_may_hold():
+    assert [len(batch.values) for batch in cut(DIGITS, max_bytes=2 * 784)] == [2, 1]
+
+
 @pytest.mark.parametrize(
     ("address", "options", "message"),
     [
@@ -161,6 +165,12 @@ def test_an_input_is_bounded():
         ("ftp://localhost:8500", {}, "ftp://localhost:8500: expected grpc://HOST:PORT"),
         ("http://", {}, "expected grpc://HOST:PORT"),
         ("http://localhost:x", {}, "expected grpc://HOST:PORT"),
+        ("http://localhost:99999", {}, "expected grpc://HOST:PORT"),
+        ("http://local host\x00:80", {}, "http://local host"),
+        ("http://h:8501?model=digits", {}, "more than an address; expected grpc://"),
+        ("grpc://h:8500/v1/models/digits", {}, "more than an address; expected grpc://"),
+        ("grpc://:8500", {}, "grpc://:8500: expected grpc://HOST:PORT"),
+        ("grpc://localhost:x", {}, "expected grpc://HOST:PORT"),
         ("http://[::1", {}, "expected grpc://HOST:PORT"),
         ("grpc://localhost", {}, "grpc://localhost: no port; TF Serving's for gRPC is 8500"),
         ("grpc://localhost:8500", {"version": 1, "label": "a"}, "exclude each other"),

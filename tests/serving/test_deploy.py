@@ -234,6 +234,9 @@ def test_the_pod_has_no_rights_and_bounds(resources):
         "capabilities": {"drop": ["ALL"]},
     }
     assert server["resources"]["limits"].keys() >= {"cpu", "memory"}
+    writable = {m["mountPath"] for m in server["volumeMounts"] if not m.get("readOnly")}
+    assert {"name": "TMPDIR", "value": "/scratch"} in server["env"]
+    assert writable == {"/scratch"}
 
 
 def test_both_ways_of_kustomize_agree():
@@ -391,11 +394,22 @@ def test_compose_mounts_what_exists_read_only():
 
 def test_compose_has_no_rights_and_bounds():
     service = compose()
-    known = {"image", "entrypoint", "command", "ports", "volumes", "user", "read_only", "tmpfs"}
+    known = {
+        "image",
+        "entrypoint",
+        "command",
+        "ports",
+        "volumes",
+        "user",
+        "read_only",
+        "tmpfs",
+        "environment",
+    }
     known |= {"cap_drop", "security_opt", "cpus", "mem_limit", "restart", "healthcheck"}
     assert service.keys() == known
     assert service["user"].split(":")[0] != "0"
     assert service["read_only"] is True
+    assert service["tmpfs"] == [service["environment"]["TMPDIR"]]
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
 
