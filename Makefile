@@ -32,7 +32,7 @@ serve-real:
 	@command -v docker >/dev/null || { echo 'digits: no docker here, which TF Serving needs; without it: digits serve' >&2; exit 2; }
 	@docker info >/dev/null 2>&1 || { echo 'digits: docker is here, but its daemon does not answer: start it, or join its group' >&2; exit 2; }
 	@test -d '$(MODELS)/digits' || { echo 'digits: $(MODELS)/digits: no pushed model; run `digits run` first, or name another: make $@ MODELS=DIR' >&2; exit 2; }
-	docker run --rm --publish 127.0.0.1:8500:8500 --publish 127.0.0.1:8501:8501 \
+	docker run --rm --init --publish 127.0.0.1:8500:8500 --publish 127.0.0.1:8501:8501 \
 	  --volume '$(abspath $(MODELS)):/models:ro' \
 	  --volume '$(CURDIR)/serving/deploy/kubernetes/base/config:/config:ro' \
 	  --env MODEL_NAME=digits '$(shell sed -n 's/^ *image: *//p' serving/deploy/compose.yaml)' \

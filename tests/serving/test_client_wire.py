@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
+from PIL import Image
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving.client import messages
@@ -64,6 +65,7 @@ def run(code: str) -> str:
     return done.stdout
 
 
+CALL = "import pipeline.cli as c; c.main(['predict', '--server', 'grpc://127.0.0.1:1', '{file}'])"
 CASES = {
     "gRPC": "import serving.client; serving.client.Client('grpc://127.0.0.1:1').close()",
     "command line": "import pipeline.cli; pipeline.cli._parser(); import serving.client.command",
@@ -79,6 +81,15 @@ def test_nothing_heavy_is_imported(code, heavy):
     names = run(f"{code}\nimport sys; print(*sys.modules)").split()
     assert "serving.client" in names
     assert not heavy & {name.split(".")[0] for name in names}
+
+
+def test_predict_on_a_server_needs_nothing_heavy(tmp_path):
+    picture = tmp_path / "black.png"
+    Image.new("L", (28, 28)).save(picture)
+    code = f"{CALL.format(file=picture)}\nimport sys; print(*sys.modules)"
+    names = run(code).split()
+    assert "serving.client.grpc_transport" in names
+    assert not HEAVY & {name.split(".")[0] for name in names}
 
 
 def test_an_array_needs_numpy_and_no_tensorflow():

@@ -239,6 +239,13 @@ def test_the_pod_has_no_rights_and_bounds(resources):
     assert writable == {"/scratch"}
 
 
+def test_a_pod_has_time_to_be_forgotten_before_it_is_killed(resources):
+    pod = one(resources, "Deployment")["spec"]["template"]["spec"]
+    command, seconds = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    assert command == "sleep"
+    assert 0 < int(seconds) < pod["terminationGracePeriodSeconds"]
+
+
 def test_both_ways_of_kustomize_agree():
     if not shutil.which("kubectl"):
         pytest.skip("no kubectl here")
@@ -405,9 +412,10 @@ def test_compose_has_no_rights_and_bounds():
         "tmpfs",
         "environment",
     }
-    known |= {"cap_drop", "security_opt", "cpus", "mem_limit", "restart", "healthcheck"}
+    known |= {"init", "cap_drop", "security_opt", "cpus", "mem_limit", "restart", "healthcheck"}
     assert service.keys() == known
     assert service["user"].split(":")[0] != "0"
+    assert service["init"] is True
     assert service["read_only"] is True
     assert service["tmpfs"] == [service["environment"]["TMPDIR"]]
     assert service["cap_drop"] == ["ALL"]
@@ -500,6 +508,7 @@ def test_serve_real_runs_the_container_on_loopback(tools, tmp_path):
     published = [value for flag, value in itertools.pairwise(given) if flag == "--publish"]
     assert published == ["127.0.0.1:8500:8500", "127.0.0.1:8501:8501"]
     image = given.index(compose()["image"])
+    assert "--init" in given[:image]  # else Ctrl-C does nothing
     assert f"{tmp_path}:/models:ro" in given[:image]
     assert f"{CONFIG}:/config:ro" in given[:image]
     assert "MODEL_NAME=digits" in given[:image]
