@@ -65,31 +65,20 @@ def run(code: str) -> str:
     return done.stdout
 
 
-CALL = "import pipeline.cli as c; c.main(['predict', '--server', 'grpc://127.0.0.1:1', '{file}'])"
-CASES = {
-    "gRPC": "import serving.client; serving.client.Client('grpc://127.0.0.1:1').close()",
-    "command line": "import pipeline.cli; pipeline.cli._parser(); import serving.client.command",
-}
-# httpx imports rich, for its own command line, where it finds it.
-REST = "import serving.client; serving.client.Client('http://127.0.0.1:1').close()"
-
-
 @pytest.mark.parametrize(
-    ("code", "heavy"), [*((code, HEAVY) for code in CASES.values()), (REST, HEAVY - {"rich"})]
+    ("protocol", "heavy"),
+    # httpx imports rich, for a command line of its own, where it finds it.
+    [("grpc", HEAVY), ("http", HEAVY - {"rich"})],
 )
-def test_nothing_heavy_is_imported(code, heavy):
-    names = run(f"{code}\nimport sys; print(*sys.modules)").split()
-    assert "serving.client" in names
-    assert not heavy & {name.split(".")[0] for name in names}
-
-
-def test_predict_on_a_server_needs_nothing_heavy(tmp_path):
+def test_nothing_heavy_is_imported(protocol, heavy, tmp_path):
     picture = tmp_path / "black.png"
     Image.new("L", (28, 28)).save(picture)
-    code = f"{CALL.format(file=picture)}\nimport sys; print(*sys.modules)"
-    names = run(code).split()
-    assert "serving.client.grpc_transport" in names
-    assert not HEAVY & {name.split(".")[0] for name in names}
+    library = f"serving.client.Client('{protocol}://127.0.0.1:1').close()"
+    command = f"main(['predict', '--server', '{protocol}://127.0.0.1:1', '{picture}'])"
+    for code in (f"import serving.client; {library}", f"from pipeline.cli import main; {command}"):
+        names = run(f"{code}\nimport sys; print(*sys.modules)").split()
+        assert "serving.client.client" in names
+        assert not heavy & {name.split(".")[0] for name in names}
 
 
 def test_an_array_needs_numpy_and_no_tensorflow():
