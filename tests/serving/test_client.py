@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from stub_server import LABEL, VERSION, Stub, grpc_stub, probabilities_of, rest_stub
@@ -238,20 +238,19 @@ def test_nothing_else_is_tried_again(caller, stub, code):
 
 
 def test_a_slow_server_meets_the_deadline(caller, stub):
-    stub.delay = 2
+    stub.delay = 6
     start = time.monotonic()
     with pytest.raises(ServerError, match=r"DEADLINE_EXCEEDED: .*; allow more time"):
-        caller.classify(digits(1), timeout=0.3)
-    assert time.monotonic() - start < 1.5
+        caller.classify(digits(1), timeout=0.5)
+    assert time.monotonic() - start < 5
     assert len(stub.seen) == 1
 
 
 def test_retries_stop_at_the_deadline(caller, stub):
     stub.failures = ["UNAVAILABLE"] * 9
-    start = time.monotonic()
+    # Waits of 0.1, 0.2 and 0.4 s, each give or take a fifth; then 0.8, which is too long.
     with pytest.raises(ServerError):
-        caller.classify(digits(1), timeout=0.5)
-    assert time.monotonic() - start < 1.5
+        caller.classify(digits(1), timeout=1)
     assert 1 < len(stub.seen) < 5
 
 
@@ -278,8 +277,8 @@ def test_no_server(protocol, asynchronous):
     caller = Caller(f"{protocol}://127.0.0.1:{free_port()}", asynchronous)
     start = time.monotonic()
     with pytest.raises(ServerError, match=r"UNAVAILABLE: .*; check the address") as caught:
-        caller.classify(digits(1))
-    assert time.monotonic() - start < 5
+        caller.classify(digits(1), timeout=60)
+    assert time.monotonic() - start < 20
     assert "\n" not in str(caught.value)
 
 
@@ -446,6 +445,7 @@ ENDPOINT = Endpoint(
 BATCHES = [Batch(PIXELS, ["#0"], [bytes(784)]), Batch(PICTURES, ["#0"], [b"picture"])]
 
 
+@settings(deadline=None)
 @given(JSON | JSON.map(lambda value: {"outputs": value, "predictions": value}), st.integers(0, 1))
 @example({"outputs": {"probabilities": [[0, 1, *[0.0] * 8]]}}, 0)
 @example({"predictions": [{"probabilities": ROW}]}, 1)
@@ -464,6 +464,7 @@ def test_any_json_is_an_answer_or_a_server_error(answer, kind):
             assert np.array(rows).shape == (1, 10)
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from([0, 1, 2]),
     st.lists(st.sampled_from([-1, 0, 1, 2, 10, 2**62]), max_size=3),

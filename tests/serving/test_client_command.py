@@ -84,7 +84,7 @@ def test_the_servers_errors_are_one_line(digits, address, files, options, messag
 
 
 def test_a_slow_server_meets_the_timeout(digits, address, stub, files):
-    stub.delay = 2
+    stub.delay = 6
     outcome = digits("predict", "--server", address, "--timeout", "0.2", *files)
     assert outcome.code == 2
     assert "DEADLINE_EXCEEDED" in outcome.err
