@@ -135,7 +135,8 @@ def _predict(options: argparse.Namespace) -> None:
     from serving.prediction import print_predictions
 
     with stderr_to(None, verbose=options.verbose):
-        predictions = (_predict_on_server if options.server else _predict_locally)(options)
+        ask = _predict_locally if options.server is None else _predict_on_server
+        predictions = ask(options)
     print_predictions(predictions, as_json=options.json)
 
 

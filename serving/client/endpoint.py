@@ -51,8 +51,8 @@ class Endpoint:
             raise InputError("a version and a label exclude each other: give one")
         if self.version is not None and not 0 <= self.version < 2**63:
             raise InputError(f"version {self.version}; expected a number, 0 or greater")
-        if not self.model:
-            raise InputError("the model's name is empty")
+        if not self.model or self.label == "":
+            raise InputError("the name of the model, or of the version's label, is empty")
         if not 0 < self.timeout < float("inf"):
             raise InputError(f"time-out {self.timeout}; expected seconds, more than 0")
         if not 0 <= self.retries <= MAX_RETRIES:

@@ -113,6 +113,7 @@ def test_a_bad_picture_is_told_before_anything_is_sent(digits, address, stub, fi
     ("options", "message"),
     [
         (["--server", "host:8500"], "host:8500: expected grpc://HOST:PORT"),
+        (["--server", ""], "expected grpc://HOST:PORT"),
         (["--server", "grpc://h:1", "--edge"], "not allowed with argument"),
         (["--server", "grpc://h:1", "--version", "x"], "invalid int value: 'x'"),
         (["--server", "grpc://h:1", "--version", "1", "--label", "a"], "not allowed with argument"),
