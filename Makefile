@@ -25,6 +25,19 @@ lint: .venv/.installed
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+# TF Serving itself, on this machine only, for the models of MODELS. Flags of its own: ARGS.
+MODELS ?= run/serving
+.PHONY: serve-real
+serve-real:
+	@command -v docker >/dev/null || { echo 'digits: no docker here, which TF Serving needs; without it: digits serve' >&2; exit 2; }
+	@docker info >/dev/null 2>&1 || { echo 'digits: docker is here, but its daemon does not answer: start it, or join its group' >&2; exit 2; }
+	@test -d '$(MODELS)/digits' || { echo 'digits: $(MODELS)/digits: no pushed model; run `digits run` first, or name another: make $@ MODELS=DIR' >&2; exit 2; }
+	docker run --rm --init --publish 127.0.0.1:8500:8500 --publish 127.0.0.1:8501:8501 \
+	  --volume '$(abspath $(MODELS)):/models:ro' \
+	  --volume '$(CURDIR)/serving/deploy/kubernetes/base/config:/config:ro' \
+	  --env MODEL_NAME=digits '$(shell sed -n 's/^ *image: *//p' serving/deploy/compose.yaml)' \
+	  --monitoring_config_file=/config/monitoring.config --enable_grpc_healthcheck_service=true $(ARGS)
+
 # Resolves pyproject.toml anew. uv is needed for this only.
 lock:
 	$(PYTHON) -m venv .venv/lock

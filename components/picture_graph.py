@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-from serving.pictures import BOX, LUMA, MAX_PIXELS, MIDDLE, MIN_CONTRAST, NOISE, SIDE
+from serving.picture_files import MAX_PIXELS
+from serving.pictures import BOX, LUMA, MIDDLE, MIN_CONTRAST, NOISE, SIDE
 
 
 def decode_and_centre(pictures: tf.Tensor) -> tf.Tensor:

@@ -9,13 +9,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from pipeline.quiet import stderr_to
 from serving.errors import GateRefused, InputError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from pipeline.config import RunRoot
+    from serving.prediction import Prediction
 
 OK, REFUSED, BAD_INPUT, INTERNAL_ERROR, INTERRUPTED = 0, 1, 2, 70, 130
 
@@ -24,11 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        options.command(options, Console())
+        options.command(options)
     except InputError as error:
         return _fail(str(error), BAD_INPUT)
     except GateRefused as error:
         return _fail(str(error), REFUSED)
+    except ModuleNotFoundError as error:
+        return _fail(f"{error.name} is not installed; README names the extras", BAD_INPUT)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
@@ -49,7 +52,14 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
-def _run(options: argparse.Namespace, console: Console) -> None:
+def _console() -> "Console":
+    # Imported where it is needed: the extra `client` does without rich.
+    from rich.console import Console
+
+    return Console()
+
+
+def _run(options: argparse.Namespace) -> None:
     from components.recipes import RECIPES
     from components.sources import locate
     from pipeline.config import Gates, PipelineConfig, RunRoot, Tuning
@@ -73,6 +83,7 @@ def _run(options: argparse.Namespace, console: Console) -> None:
         tuning=Tuning(trials=options.tune, epochs=options.tune_epochs) if options.tune else None,
         enable_cache=options.cache,
     )
+    console = _console()
     with _exclusive(root), stderr_to(root.log, verbose=options.verbose):
         with console.status("loading TFX"):
             # With it, tfx.v1 imports the client of Vertex AI, a quarter of the start-up time.
@@ -102,32 +113,57 @@ def _exclusive(root: "RunRoot") -> Iterator[None]:
         yield
 
 
-def _data(options: argparse.Namespace, console: Console) -> None:
+def _data(options: argparse.Namespace) -> None:
     from pipeline.inspect import show_data
 
     with stderr_to(None, verbose=options.verbose):
-        show_data(options.data, options.out, console)
+        show_data(options.data, options.out, _console())
 
 
-def _model(options: argparse.Namespace, console: Console) -> None:
+def _model(options: argparse.Namespace) -> None:
     from pipeline.inspect import show_model
 
     with stderr_to(None, verbose=options.verbose):
-        show_model(options.recipe, console)
+        show_model(options.recipe, _console())
 
 
-def _predict(options: argparse.Namespace, console: Console) -> None:
+#: Options of `digits predict --server`, as `Client` and `Tls` name them.
+_CLIENT = ("model", "version", "label", "timeout")
+_TLS = ("tls_ca", "tls_cert", "tls_key")
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from serving.prediction import print_predictions
+
+    with stderr_to(None, verbose=options.verbose):
+        ask = _predict_locally if options.server is None else _predict_on_server
+        predictions = ask(options)
+    print_predictions(predictions, as_json=options.json)
+
+
+def _predict_locally(options: argparse.Namespace) -> "list[Prediction]":
     from pipeline.config import RunRoot
     from serving import predict
 
+    for name in (*_CLIENT, *_TLS):
+        if getattr(options, name) is not None:
+            raise InputError(f"--{name.replace('_', '-')} goes with --server ADDRESS")
     root = RunRoot(options.root)
-    with stderr_to(None, verbose=options.verbose):
-        if options.edge:
-            classifier = predict.edge_classifier(predict.latest_version(root.edge))
-        else:
-            classifier = predict.saved_model_classifier(predict.latest_version(root.serving))
-        predictions = predict.predict(options.files, classifier)
-    predict.print_predictions(predictions, console, as_json=options.json)
+    if options.edge:
+        classifier = predict.edge_classifier(predict.latest_version(root.edge))
+    else:
+        classifier = predict.saved_model_classifier(predict.latest_version(root.serving))
+    return predict.predict(options.files, classifier)
+
+
+def _predict_on_server(options: argparse.Namespace) -> "list[Prediction]":
+    from serving.client import Client, Tls
+    from serving.client.command import predict_on_server
+
+    tls = Tls(ca=options.tls_ca, cert=options.tls_cert, key=options.tls_key)
+    given = {name: value for name in _CLIENT if (value := getattr(options, name)) is not None}
+    client = Client(options.server, tls=None if tls == Tls() else tls, **given)
+    return predict_on_server(options.files, client)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -210,8 +246,23 @@ def _parser() -> argparse.ArgumentParser:
         "predict", parents=[root, common], help="classify picture files with the pushed model"
     )
     predict.add_argument("files", nargs="+", metavar="FILE", help="PNG or JPEG, any size")
-    predict.add_argument("--edge", action="store_true", help="use the edge model")
+    where = predict.add_mutually_exclusive_group()
+    where.add_argument("--edge", action="store_true", help="use the edge model")
+    where.add_argument(
+        "--server", metavar="ADDRESS", help="ask a model server, say grpc://localhost:8500"
+    )
     predict.add_argument("--json", action="store_true", help="all probabilities, as JSON")
+    server = predict.add_argument_group("with --server")
+    server.add_argument("--model", metavar="NAME", help="(default: digits)")
+    which = server.add_mutually_exclusive_group()
+    which.add_argument("--version", type=int, metavar="N", help="(default: the server's choice)")
+    which.add_argument("--label", metavar="NAME", help="of the version, instead of its number")
+    server.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="of a request (default: 10)"
+    )
+    server.add_argument("--tls-ca", metavar="PEM", help="authorities to trust, with grpcs, https")
+    server.add_argument("--tls-cert", metavar="PEM", help="our certificate (mutual TLS)")
+    server.add_argument("--tls-key", metavar="PEM", help="its key")
     predict.set_defaults(command=_predict)
     return parser
 

@@ -13,12 +13,11 @@ Source of 3 and 4: LeCun, Cortes, Burges, "The MNIST database of handwritten dig
 """
 
 import io
-import os
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from serving.errors import InputError
+from serving.picture_files import decode
 
 SIDE = 28
 BOX = 20
@@ -26,31 +25,6 @@ MIDDLE = 14.5  # of pixel 14, in pixels from the edge: where every digit of MNIS
 NOISE = 0.1
 MIN_CONTRAST = 16.0
 LUMA = (0.299, 0.587, 0.114)
-MAX_PIXELS = 64 * 1024 * 1024
-MAX_BYTES = 64 * 1024 * 1024
-
-
-def read_picture(path: str | os.PathLike[str]) -> bytes:
-    """Reads a picture file, and makes sure that it can be decoded.
-
-    Raises:
-        InputError: the file is missing, empty, too large or no PNG or JPEG picture.
-    """
-    try:
-        size = os.path.getsize(path)
-        if not size:
-            raise InputError(f"{path}: empty file; expected a PNG or JPEG picture")
-        if size > MAX_BYTES:
-            raise InputError(f"{path}: {size:,} bytes; pictures may have at most {MAX_BYTES:,}")
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    try:
-        to_grey(data)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    return data
 
 
 def encode_png(image: np.ndarray) -> bytes:
@@ -66,17 +40,10 @@ def to_grey(data: bytes) -> np.ndarray:
     Raises:
         InputError: the picture is damaged or has more than `MAX_PIXELS` pixels.
     """
-    try:
-        with _open(data) as picture:
-            picture.verify()  # checksums, which decoding passes over
-        with _open(data) as picture:
-            if picture.mode.startswith("I"):  # 16-bit grey
-                return np.floor(np.asarray(picture, np.float32) / 256)
-            rgba = np.asarray(picture.convert("RGBA"), np.float32)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError("not a readable PNG or JPEG picture") from error
+    picture = decode(data)
+    if picture.mode.startswith("I"):  # 16-bit grey
+        return np.floor(np.asarray(picture, np.float32) / 256)
+    rgba = np.asarray(picture.convert("RGBA"), np.float32)
     alpha = rgba[..., 3] / 255
     return rgba[..., :3] @ np.array(LUMA, np.float32) * alpha + 255 * (1 - alpha)
 
@@ -116,12 +83,3 @@ def _centring_offset(mass: np.ndarray) -> int:
     """Where the axis must start for its centre of mass to lie nearest to the middle."""
     centre = (mass * (np.arange(len(mass)) + 0.5)).sum() / mass.sum()
     return int(np.clip(np.floor(MIDDLE - centre + 0.5), 0, SIDE - len(mass)))
-
-
-def _open(data: bytes) -> Image.Image:
-    picture = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
-    if picture.width * picture.height > MAX_PIXELS:
-        raise InputError(
-            f"{picture.width}x{picture.height} pixels; pictures may have at most {MAX_PIXELS:,}"
-        )
-    return picture

@@ -1,37 +1,17 @@
 """`digits predict`: the label of picture files, from the latest pushed model."""
 
-import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from serving.errors import InputError
-from serving.pictures import centre_digit, read_picture, to_grey
+from serving.picture_files import read_picture
+from serving.pictures import centre_digit, to_grey
+from serving.prediction import Prediction
 
 BATCH = 64
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says of a picture.
-
-    Attributes:
-        file: the picture.
-        label: the most probable digit.
-        probability: its probability.
-        probabilities: of all ten digits.
-    """
-
-    file: str
-    label: int
-    probability: float
-    probabilities: list[float]
 
 
 Classifier = Callable[[list[bytes]], np.ndarray]
@@ -87,24 +67,5 @@ def predict(files: Sequence[str], classifier: Classifier) -> list[Prediction]:
     for start in range(0, len(files), BATCH):
         probabilities = classifier(pictures[start : start + BATCH])
         for file, row in zip(files[start : start + BATCH], probabilities, strict=True):
-            label = int(row.argmax())
-            predictions.append(Prediction(os.fspath(file), label, float(row[label]), row.tolist()))
+            predictions.append(Prediction.of(os.fspath(file), row.tolist()))
     return predictions
-
-
-def print_predictions(
-    predictions: Sequence[Prediction], console: Console, *, as_json: bool
-) -> None:
-    """Prints a table, or a JSON array with all ten probabilities."""
-    if as_json:
-        print(json.dumps([asdict(prediction) for prediction in predictions], indent=2))
-        return
-    table = Table()
-    table.add_column("file", overflow="fold")
-    table.add_column("digit", justify="right")
-    table.add_column("probability", justify="right")
-    for prediction in predictions:
-        table.add_row(
-            escape(prediction.file), str(prediction.label), f"{prediction.probability:.1%}"
-        )
-    console.print(table)

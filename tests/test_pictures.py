@@ -9,7 +9,8 @@ from PIL import Image
 
 from components.picture_graph import decode_and_centre
 from serving.errors import InputError
-from serving.pictures import centre_digit, encode_png, read_picture, to_grey
+from serving.picture_files import read_picture
+from serving.pictures import centre_digit, encode_png, to_grey
 
 in_graph = tf.function(decode_and_centre, input_signature=[tf.TensorSpec([None], tf.string)])
 

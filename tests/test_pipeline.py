@@ -217,8 +217,7 @@ class TestPredict:
         path = tmp_path / "seven.png"
         path.write_bytes(encode_png(sample[0][sample[1] == 7][0]))
         outcome = digits("predict", "--root", pipeline_run.root, path)
-        assert "seven.png" in outcome.out.replace("\n", "")
-        assert re.search(r"│ +7 │ +\d+\.\d% │", outcome.out)
+        assert re.search(r"/seven\.png +7 +\d+\.\d%\n", outcome.out)
 
 
 def test_running_again_uses_the_cache_and_pushes_no_duplicate(digits, pipeline_run):
