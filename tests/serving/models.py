@@ -110,7 +110,9 @@ def _half_plus_two() -> Signatures:
             {"first": first, "second": second},
             {"sum": first + second, "difference": first - second},
         ),
-        "words": signature({"words": words}, {"text": words, "text_bytes": words}),
+        "words": signature(
+            {"words": words}, {"text": tf.identity(words), "text_bytes": tf.identity(words)}
+        ),
         "constant": signature({"first": first}, {"one": tf.constant(1.0)}),
         # oneDNN's convolution aborts the process on an input of another rank.
         "convolution": signature(

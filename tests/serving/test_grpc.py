@@ -54,7 +54,9 @@ def test_predict(server: Address) -> None:
     response = server.predict("half_plus_two", x=floats(2, 3, 4))
     assert response == text_format.Parse(
         """
-        model_spec { name: "half_plus_two" version { value: 123 } signature_name: "serving_default" }
+        model_spec {
+          name: "half_plus_two" version { value: 123 } signature_name: "serving_default"
+        }
         outputs {
           key: "y"
           value {
