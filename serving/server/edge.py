@@ -48,10 +48,7 @@ class EdgeServable(Servable):
                 Code.DATA_LOSS,
                 f"{self._path}: sha256 {found}, but {DESCRIPTION_FILE} says {expected}",
             )
-        try:
-            self._idle = [EdgeModel(self._path)]
-        except InputError as error:
-            raise invalid(str(error)) from error
+        self._idle = [self._new_model()]
         self._lock = threading.Lock()
         self._readers: dict[str, Callable[[np.ndarray], np.ndarray]] = {
             DEFAULT_SIGNATURE: _reshape,
@@ -71,7 +68,7 @@ class EdgeServable(Servable):
         images = self._readers[signature](array)
         with self._lock:
             model = self._idle.pop() if self._idle else None
-        model = model or EdgeModel(self._path)
+        model = model or self._new_model()
         try:
             probabilities = model.predict(images)
         finally:
@@ -79,6 +76,12 @@ class EdgeServable(Servable):
                 self._idle.append(model)
         named = {"probabilities": probabilities, "label": probabilities.argmax(-1)}
         return [named[alias] for alias in outputs]
+
+    def _new_model(self) -> EdgeModel:
+        try:
+            return EdgeModel(self._path)
+        except InputError as error:
+            raise invalid(str(error)) from error
 
     def inline_rows(self, signature: str) -> int:
         return INLINE_ROWS if signature == DEFAULT_SIGNATURE else 0

@@ -188,7 +188,10 @@ def _stack(values: list, number: int, alias: str | None, *, plain: bool) -> np.n
         except ServingError as error:
             raise _element_error(index, error, alias) from error
         arrays.append(array)
-    return np.stack(arrays)
+    try:
+        return np.stack(arrays)
+    except ValueError as error:  # more dimensions than NumPy has
+        raise invalid(str(error)) from error
 
 
 def _read_columns(value: Any, types: Mapping[str, int], *, plain: bool) -> Inputs:

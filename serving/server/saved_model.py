@@ -41,6 +41,15 @@ class SavedModel(Servable):
         Raises:
             ServingError: it cannot be loaded.
         """
+        if not any(
+            os.path.isfile(os.path.join(directory, name))
+            for name in ("saved_model.pb", "saved_model.pbtxt")
+        ):
+            raise ServingError(
+                Code.NOT_FOUND,
+                "Could not find SavedModel .pb or .pbtxt at supplied export directory path: "
+                f"{directory}",
+            )
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         try:
             loader = SavedModelLoader(directory)
@@ -49,7 +58,10 @@ class SavedModel(Servable):
             loader.load(self._session, list(tags))
         except tf.errors.OpError as error:
             self._session.close()
-            raise _serving_error(error) from error
+            # Python has wrapped TensorFlow's own words in where the graph was built.
+            message = error.message.partition("\n\nOriginal stack trace")[0]
+            message = message.rpartition("Node: ")[2].partition("\n")[2] or message
+            raise ServingError(Code.from_number(error.error_code), message) from error
         except Exception as error:  # a damaged file raises whatever its parser meets
             self._session.close()
             raise ServingError(Code.INVALID_ARGUMENT, f"{directory}: {error}") from error
@@ -120,14 +132,6 @@ def session_config(*, intra_op: int, inter_op: int) -> config_pb2.ConfigProto:
     """Returns a session's configuration with so many threads; 0 lets TensorFlow choose."""
     return config_pb2.ConfigProto(
         intra_op_parallelism_threads=intra_op, inter_op_parallelism_threads=inter_op
-    )
-
-
-def is_saved_model(directory: str) -> bool:
-    """Tells whether the directory has a SavedModel's graph."""
-    return any(
-        os.path.isfile(os.path.join(directory, name))
-        for name in ("saved_model.pb", "saved_model.pbtxt")
     )
 
 
