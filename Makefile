@@ -42,3 +42,8 @@ clean:
 bench-accuracy bench-pipeline bench-robustness: bench-%: .venv/.installed
 	@test -n '$(DATA)' || { echo 'digits: name the data: make $@ DATA=DIR' >&2; exit 2; }
 	$(BIN)/python -m tests.benchmarks.$* --data $(DATA) $(ARGS)
+
+# Benchmarks of the model server, on the pushed model.
+.PHONY: bench-fuzz bench-serving bench-soak
+bench-fuzz bench-serving bench-soak: bench-%: .venv/.installed
+	$(BIN)/python -m tests.benchmarks.$* $(ARGS)

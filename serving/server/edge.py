@@ -126,7 +126,7 @@ def _parse_examples(examples: np.ndarray) -> np.ndarray:
         except DecodeError as error:
             raise invalid(f"Could not parse example input, value: {data[:100]!r}") from error
         feature = example.features.feature.get("image")
-        values = feature.bytes_list.value if feature is not None else ()
+        values: Sequence[bytes] = feature.bytes_list.value if feature is not None else ()
         if len(values) != 1:
             raise invalid(
                 f"Name: <unknown>, Feature: image (data type: string) is required but could not "

@@ -13,11 +13,9 @@ from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_management_pb2,
-    model_service_pb2_grpc,
-    prediction_service_pb2_grpc,
 )
 
-from serving.server import reflected
+from serving.server import services
 from serving.server.inference import Inference
 from serving.server.manager import Manager
 from serving.server.status import Code, ServingError, invalid
@@ -29,7 +27,7 @@ SIGNATURE_DEF = "signature_def"
 Context: TypeAlias = grpc.aio.ServicerContext
 
 
-class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
+class PredictionService:
     """`tensorflow.serving.PredictionService`."""
 
     def __init__(self, inference: Inference):
@@ -88,7 +86,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return response
 
 
-class ModelService(model_service_pb2_grpc.ModelServiceServicer):
+class ModelService:
     """`tensorflow.serving.ModelService`."""
 
     def __init__(self, manager: Manager):
@@ -195,15 +193,16 @@ class GrpcServer:
                 *options,
             ]
         )
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            PredictionService(inference), self._server
+        services.add_to_server(
+            services.PREDICTION_SERVICE, PredictionService(inference), self._server
         )
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
-            ModelService(inference.manager), self._server
+        services.add_to_server(
+            services.MODEL_SERVICE, ModelService(inference.manager), self._server
         )
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = reflected.register()
+        services.register_descriptors()
+        names = [services.PREDICTION_SERVICE, services.MODEL_SERVICE]
         reflection.enable_server_reflection(
             [*names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server
         )

@@ -69,7 +69,7 @@ def test_both_backends_answer_every_signature(
     for signature, values in inputs.items():
         response = address.predict("digits", signature=signature, **values)
         outputs = {name: tf.make_ndarray(value) for name, value in response.outputs.items()}
-        assert response.model_spec.version.value == pipeline_run.summary["version"]
+        assert [str(response.model_spec.version.value)] == pipeline_run.versions()["serving"]
         assert outputs["probabilities"].dtype == np.float32
         assert outputs["label"].dtype == np.int64
         np.testing.assert_array_equal(outputs["probabilities"].argmax(1), outputs["label"])
