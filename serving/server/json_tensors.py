@@ -9,10 +9,12 @@ import base64
 import binascii
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 from tensorflow.core.example import example_pb2, feature_pb2
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
@@ -68,21 +70,15 @@ class Document:
         """
         if not body:
             raise invalid("JSON Parse error: The document is empty")
-        text = body.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
-        start = len(text) - len(text.lstrip(_WHITESPACE))
-        if start == len(text):
-            raise invalid(f"JSON Parse error: The document is empty. at offset: {start}")
         try:
-            value, _ = _DECODER.raw_decode(text, start)
-        except json.JSONDecodeError as error:
-            reason = _PARSE_ERRORS.get(error.msg, error.msg)
-            raise invalid(f"JSON Parse error: {reason} at offset: {error.pos}") from error
-        except ValueError as error:  # an integer of more digits than Python reads
-            raise invalid(f"JSON Parse error: Number too big to be stored: {error}") from error
+            # Five times as quick as Python's parser, but it knows neither NaN nor trailing bytes.
+            value = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            value = _parse(body)
         if not isinstance(value, dict):
             raise _format_error(value, "Is not object")
         self.members: dict[str, Any] = value
-        self.has_literals = any(word in body for word in (b"true", b"false", b"null"))
+        self.has_literals = b"true" in body or b"false" in body or b"null" in body
 
     def signature_name(self) -> str:
         """Returns the signature's name, empty if there is none.
@@ -97,6 +93,25 @@ class Document:
                 "not formatted correctly. 'signature_name' key must be a string value.",
             )
         return name
+
+
+def _parse(body: bytes) -> Any:
+    """Parses the JSON value that bytes begin with, as leniently as upstream.
+
+    Raises:
+        ServingError: they begin with none.
+    """
+    text = body.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    start = len(text) - len(text.lstrip(_WHITESPACE))
+    if start == len(text):
+        raise invalid(f"JSON Parse error: The document is empty. at offset: {start}")
+    try:
+        return _DECODER.raw_decode(text, start)[0]
+    except json.JSONDecodeError as error:
+        reason = _PARSE_ERRORS.get(error.msg, error.msg)
+        raise invalid(f"JSON Parse error: {reason} at offset: {error.pos}") from error
+    except ValueError as error:  # an integer of more digits than Python reads
+        raise invalid(f"JSON Parse error: Number too big to be stored: {error}") from error
 
 
 def read_predict(
@@ -488,16 +503,20 @@ def _float_texts(values: np.ndarray) -> list[str]:
     """Returns `%g` of each, or enough digits to read back the same; whole numbers keep `.0`."""
     numbers = values.tolist()
     texts = [f"{number:g}" for number in numbers]
-    with np.errstate(over="ignore"):
-        exact = np.array(texts, np.float64).astype(values.dtype) == values
-    if not exact.all():
-        digits = 9 if values.dtype == np.float32 else 17
-        for index in np.flatnonzero(~exact):
-            texts[index] = f"{numbers[index]:.{digits}g}"
-    return [text if "." in text or "e" in text else _whole(text) for text in texts]
+    read: Iterable[float] = map(float, texts)
+    digits = 17
+    if values.dtype == np.float32:
+        layout, digits = f"{len(texts)}f", 9
+        read = struct.unpack(layout, struct.pack(layout, *read))
+    return [
+        _with_point(text if value == number else f"{number:.{digits}g}")
+        for text, value, number in zip(texts, read, numbers, strict=True)
+    ]
 
 
-def _whole(text: str) -> str:
+def _with_point(text: str) -> str:
+    if "." in text or "e" in text:
+        return text
     return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}.get(text, text + ".0")
 
 

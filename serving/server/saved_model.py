@@ -82,9 +82,7 @@ class SavedModel(Servable):
         except tf.errors.OpError as error:
             raise _serving_error(error) from error
         # A scalar comes as NumPy's or, if it is a string, as Python's.
-        return [
-            result if isinstance(result, np.ndarray) else _scalar(result) for result in results
-        ]
+        return [result if isinstance(result, np.ndarray) else _scalar(result) for result in results]
 
     def close(self) -> None:
         self._callables.clear()
