@@ -7,6 +7,7 @@ the same float.
 
 import base64
 import binascii
+import contextlib
 import json
 import math
 import struct
@@ -232,6 +233,10 @@ def _convert(value: Any, number: int) -> np.ndarray | None:
     """Converts numbers at once; returns None where that would not be exact."""
     if number not in _RANGES and number not in _FLOATS:
         return None
+    if number == types_pb2.DT_UINT8 and isinstance(value, list):
+        with contextlib.suppress(TypeError, ValueError, IndexError):  # and go the general way
+            shape = _leading_shape(value)
+            return np.frombuffer(_to_bytes(value, shape), np.uint8).reshape(shape)
     try:
         array = np.array(value)
     except ValueError:  # lists of different lengths
@@ -248,19 +253,37 @@ def _convert(value: Any, number: int) -> np.ndarray | None:
     return array.astype(tensors.numpy_dtype(number))
 
 
+def _leading_shape(value: Any) -> list[int]:
+    """Returns the shape as the first value of each list has it."""
+    shape = []
+    while isinstance(value, list):
+        shape.append(len(value))
+        if not value:
+            break
+        value = value[0]
+    return shape
+
+
+def _to_bytes(value: list, shape: Sequence[int]) -> bytes:
+    """Packs integers from 0 to 255, twice as quickly as NumPy: pictures are most of the traffic.
+
+    Raises:
+        TypeError, ValueError: there is something else, or lists differ in length.
+    """
+    if len(shape) == 1:
+        return bytes(value)
+    if any(len(item) != shape[1] for item in value):
+        raise ValueError("lists of different lengths")
+    return b"".join([_to_bytes(item, shape[1:]) for item in value])
+
+
 def _convert_exactly(value: Any, number: int) -> np.ndarray:
     """Converts value by value.
 
     Raises:
         ServingError: names the value to blame.
     """
-    shape = []
-    first = value
-    while isinstance(first, list):
-        shape.append(len(first))
-        if not first:
-            break
-        first = first[0]
+    shape = _leading_shape(value)
     flat: list[Any] = []
     _flatten(value, 0, shape, number, flat)
     dtype = tensors.numpy_dtype(number)

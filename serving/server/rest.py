@@ -212,18 +212,23 @@ class RestApi:
         )
 
     async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
-        body = bytearray()
-        while True:
+        parts = []
+        size = 0
+        more = True
+        while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise _Gone
-            body += message.get("body", b"")
-            if len(body) > self._max_body_bytes:
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > self._max_body_bytes:
                 raise _TooLarge
-            if not message.get("more_body"):
-                break
-        encoding = next((v for k, v in scope["headers"] if k == b"content-encoding"), b"")
-        return self._gunzip(bytes(body)) if b"gzip" in encoding.lower() else bytes(body)
+            more = message.get("more_body", False)
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        for name, value in scope["headers"]:
+            if name == b"content-encoding" and b"gzip" in value.lower():
+                return self._gunzip(body)
+        return body
 
     def _gunzip(self, body: bytes) -> bytes:
         unzip = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)

@@ -125,7 +125,11 @@ def test_any_json_is_inputs_or_an_error(value, key: str, number: int) -> None:
     assert inputs["x"].dtype == tensors.numpy_dtype(number)
 
 
-@given(values, st.sampled_from(["instances", "inputs"]), st.sampled_from([types_pb2.DT_FLOAT]))
+@given(
+    values | st.lists(st.lists(st.integers(-1, 256), max_size=3), max_size=3),
+    st.sampled_from(["instances", "inputs"]),
+    st.sampled_from([types_pb2.DT_FLOAT, types_pb2.DT_UINT8]),
+)
 @settings(max_examples=500, deadline=None)
 def test_both_ways_of_reading_numbers_agree(value, key: str, number: int) -> None:
     """A `true` in a key that is not read sends the reader value by value."""
