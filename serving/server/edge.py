@@ -15,8 +15,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from export.edge_model import DESCRIPTION_FILE, MODEL_FILE, EdgeModel
 from serving.errors import InputError
 from serving.pictures import SIDE, centre_digit, to_grey
-from serving.server.inference import DEFAULT_SIGNATURE
-from serving.server.servable import Servable
+from serving.server.servable import DEFAULT_SIGNATURE, Servable
 from serving.server.status import Code, ServingError, invalid
 
 PIXELS = SIDE * SIDE

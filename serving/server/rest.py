@@ -23,10 +23,12 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving.server import json_tensors, metrics, tensors
+from serving.server import json_answers, json_requests, metrics, tensors
 from serving.server.grpc_service import SIGNATURE_DEF, model_metadata, model_status
-from serving.server.inference import DEFAULT_SIGNATURE, Inference, check_types, choose_outputs
-from serving.server.json_tensors import Document
+from serving.server.inference import Inference
+from serving.server.json_requests import Document
+from serving.server.servable import DEFAULT_SIGNATURE
+from serving.server.signatures import check_types, choose_outputs
 from serving.server.status import Code, ServingError, invalid
 
 log = logging.getLogger(__name__)
@@ -106,7 +108,7 @@ class RestApi:
                 return
             except _TooLarge:
                 message = f"the body has more than {self._max_body_bytes:,} bytes"
-                await self._send(send, 413, json_tensors.write_error(message))
+                await self._send(send, 413, json_answers.write_error(message))
                 return
             code, answer = await self._answer(scope, path, body)
             await self._send(send, code.http, answer)
@@ -131,17 +133,17 @@ class RestApi:
                 else:
                     answer = self._describe(spec, metadata=bool(api))
         except ServingError as error:
-            code, answer = error.code, json_tensors.write_error(error.message)
+            code, answer = error.code, json_answers.write_error(error.message)
         except RecursionError:
             code = Code.INVALID_ARGUMENT
-            answer = json_tensors.write_error("JSON Parse error: nested too deeply")
+            answer = json_answers.write_error("JSON Parse error: nested too deeply")
         except UnicodeEncodeError:  # bytes that are no UTF-8, where Protobuf wants a string
             code = Code.INVALID_ARGUMENT
-            answer = json_tensors.write_error("JSON Parse error: Invalid encoding in string.")
+            answer = json_answers.write_error("JSON Parse error: Invalid encoding in string.")
         except Exception as error:
             log.exception("%s %s failed", method, path)
             code = Code.INTERNAL
-            answer = json_tensors.write_error(f"internal error: {type(error).__name__}")
+            answer = json_answers.write_error(f"internal error: {type(error).__name__}")
         self._manager.metrics.record_request(model, api, "REST", code, time.perf_counter() - start)
         return code, answer
 
@@ -154,15 +156,15 @@ class RestApi:
             return await self._predict(document, spec, deadline)
         if api == "classify":
             classify = classification_pb2.ClassificationRequest(
-                model_spec=spec, input=json_tensors.read_examples(document)
+                model_spec=spec, input=json_requests.read_examples(document)
             )
             classified = await self._inference.classify(classify, deadline=deadline)
-            return json_tensors.write_classifications(classified.result)
+            return json_answers.write_classifications(classified.result)
         regress = regression_pb2.RegressionRequest(
-            model_spec=spec, input=json_tensors.read_examples(document)
+            model_spec=spec, input=json_requests.read_examples(document)
         )
         regressed = await self._inference.regress(regress, deadline=deadline)
-        return json_tensors.write_regressions(regressed.result)
+        return json_answers.write_regressions(regressed.result)
 
     async def _predict(
         self, document: Document, spec: model_pb2.ModelSpec, deadline: float
@@ -172,7 +174,7 @@ class RestApi:
             definition = version.servable.signatures.get(name)
             if definition is None:
                 raise invalid(f'Serving signature name: "{name}" not found in signature def')
-            inputs, rows = json_tensors.read_predict(document, definition)
+            inputs, rows = json_requests.read_predict(document, definition)
             check_types(definition, inputs)
             outputs = choose_outputs(definition, ())
             arrays = await self._inference.run(version, name, inputs, outputs, deadline=deadline)
@@ -186,7 +188,7 @@ class RestApi:
                     for alias, array in group.items():
                         tensors.to_proto(array, message[alias])
                 version.request_log.write(request, response)
-            return json_tensors.write_predict(named, rows=rows)
+            return json_answers.write_predict(named, rows=rows)
 
     def _describe(self, spec: model_pb2.ModelSpec, *, metadata: bool) -> bytes:
         if not spec.name:

@@ -2,9 +2,15 @@
 
 import abc
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from tensorflow.core.protobuf import meta_graph_pb2
+
+DEFAULT_SIGNATURE = "serving_default"
+
+#: Arrays by alias.
+Inputs: TypeAlias = dict[str, np.ndarray]
 
 
 class Servable(abc.ABC):

@@ -12,8 +12,7 @@ from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from serving.server import tensors
-from serving.server.inference import DEFAULT_SIGNATURE
-from serving.server.servable import Servable
+from serving.server.servable import DEFAULT_SIGNATURE, Servable
 from serving.server.status import Code, ServingError, invalid
 
 TFLITE_FILE = "model.tflite"

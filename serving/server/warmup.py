@@ -8,7 +8,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import input_pb2, model_pb2, prediction_log_pb2
 
-from serving.server import inference
+from serving.server import examples, signatures
 from serving.server.metrics import Metrics
 from serving.server.servable import Servable
 from serving.server.status import Code, ServingError, invalid
@@ -71,9 +71,9 @@ def run_record(servable: Servable, entry: prediction_log_pb2.PredictionLog) -> N
     kind = entry.WhichOneof("log_type")
     if kind == "predict_log":
         request = entry.predict_log.request
-        name, definition = inference.predict_signature(servable, request.model_spec.signature_name)
-        inputs = inference.read_inputs(definition, request.inputs)
-        servable.run(name, inputs, inference.choose_outputs(definition, request.output_filter))
+        name, definition = signatures.predict_signature(servable, request.model_spec.signature_name)
+        inputs = signatures.read_inputs(definition, request.inputs)
+        servable.run(name, inputs, signatures.choose_outputs(definition, request.output_filter))
     elif kind == "classify_log":
         _run_examples(
             servable,
@@ -94,7 +94,7 @@ def run_record(servable: Servable, entry: prediction_log_pb2.PredictionLog) -> N
                 servable,
                 task.model_spec,
                 entry.multi_inference_log.request.input,
-                regress=task.method_name == inference.REGRESS_METHOD,
+                regress=task.method_name == examples.REGRESS_METHOD,
             )
     elif kind is not None:
         raise ServingError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
@@ -103,11 +103,11 @@ def run_record(servable: Servable, entry: prediction_log_pb2.PredictionLog) -> N
 def _run_examples(
     servable: Servable, spec: model_pb2.ModelSpec, data: input_pb2.Input, *, regress: bool
 ) -> None:
-    name, definition = inference.named_signature(servable, spec.signature_name)
+    name, definition = signatures.named_signature(servable, spec.signature_name)
     if regress:
-        alias, output = inference.regress_tensors(definition)
+        alias, output = examples.regress_tensors(definition)
         outputs: tuple[str, ...] = (output,)
     else:
-        alias, outputs = inference.classify_tensors(definition)
-    examples = inference.read_examples(data)
-    servable.run(name, inference.example_inputs(definition, alias, examples), outputs)
+        alias, outputs = examples.classify_tensors(definition)
+    inputs = examples.example_inputs(definition, alias, examples.read_examples(data))
+    servable.run(name, inputs, outputs)

@@ -144,7 +144,9 @@ class Callers:
         request = predict_request("digits", images=batch)
         body = json.dumps({"instances": batch.tolist()}).encode()
         address = self._server.address
-        channel = grpc.aio.insecure_channel(address.grpc)
+        channel = grpc.aio.insecure_channel(
+            address.grpc, options=[("grpc.max_reconnect_backoff_ms", 500)]
+        )
         ask = grpc_caller(channel, request.SerializeToString())
         labels = _labels(await ask())
 

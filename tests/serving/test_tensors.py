@@ -12,8 +12,8 @@ from hypothesis.extra import numpy as np_st
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from serving.server import json_tensors, tensors
-from serving.server.json_tensors import Document
+from serving.server import json_answers, json_requests, tensors
+from serving.server.json_requests import Document
 from serving.server.status import ServingError
 
 DTYPES = [
@@ -79,10 +79,10 @@ def definition(number: int) -> meta_graph_pb2.SignatureDef:
 def test_json_there_and_back(array: np.ndarray) -> None:
     """What the server writes, it reads as the same bits, by row and by column."""
     for rows, key in ((True, "instances"), (False, "inputs")):
-        text = json_tensors.write_predict({"x": array}, rows=rows).decode()
+        text = json_answers.write_predict({"x": array}, rows=rows).decode()
         (answer,) = json.loads(text).values()
         document = Document(f'{{"{key}": {json.dumps(answer)}}}'.encode())
-        inputs, by_rows = json_tensors.read_predict(
+        inputs, by_rows = json_requests.read_predict(
             document, definition(tensors.dtype_number(array))
         )
         assert by_rows is rows
@@ -119,7 +119,7 @@ values = st.recursive(
 def test_any_json_is_inputs_or_an_error(value, key: str, number: int) -> None:
     body = json.dumps({key: value}).encode()
     try:
-        inputs, _ = json_tensors.read_predict(Document(body), definition(number))
+        inputs, _ = json_requests.read_predict(Document(body), definition(number))
     except ServingError:
         return
     assert inputs["x"].dtype == tensors.numpy_dtype(number)
@@ -137,7 +137,7 @@ def test_both_ways_of_reading_numbers_agree(value, key: str, number: int) -> Non
     for extra in ({}, {"slowly": True}):
         body = json.dumps({key: value, **extra}).encode()
         try:
-            inputs, _ = json_tensors.read_predict(Document(body), definition(number))
+            inputs, _ = json_requests.read_predict(Document(body), definition(number))
             results.append((inputs["x"].shape, inputs["x"].tobytes()))
         except ServingError as error:
             results.append(error.message.partition("JSON Value")[0])
@@ -148,7 +148,7 @@ def test_both_ways_of_reading_numbers_agree(value, key: str, number: int) -> Non
 def test_deep_nesting(depth: int) -> None:
     body = b'{"inputs": ' + b"[" * depth + b"1" + b"]" * depth + b"}"
     try:
-        inputs, _ = json_tensors.read_predict(Document(body), definition(types_pb2.DT_FLOAT))
+        inputs, _ = json_requests.read_predict(Document(body), definition(types_pb2.DT_FLOAT))
     except (ServingError, RecursionError):  # the REST API answers both with 400
         assert depth > 30
         return
@@ -170,5 +170,5 @@ def test_deep_nesting(depth: int) -> None:
 )
 def test_float32_text(value: float, text: str) -> None:
     """`%g`, or nine digits where six do not read back the same; upstream's format."""
-    written = json_tensors.write_predict({"x": np.float32([value])}, rows=True)
+    written = json_answers.write_predict({"x": np.float32([value])}, rows=True)
     assert written == f'{{"predictions": [{text}]}}'.encode()
