@@ -109,6 +109,8 @@ class _Http(uvicorn.Server):
                 http="httptools",
                 ws="none",
                 lifespan="off",
+                interface="asgi3",
+                proxy_headers=False,
                 access_log=False,
                 log_config=None,
                 log_level="warning",

@@ -47,6 +47,13 @@ def any_server(foreign: Address | None, local: Server | None) -> Address:
     return foreign
 
 
+@pytest.fixture
+def is_ours(foreign: Address | None) -> None:
+    """Spares other servers what might end them."""
+    if foreign is not None:
+        pytest.skip("only our server is asked what might end a process")
+
+
 @pytest.fixture(scope="session")
 def server(any_server: Address) -> Address:
     """The server under test, with the tiny models."""

@@ -132,7 +132,8 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     root = parser.parse_args().directory.absolute()
     flags = write_models(root)
-    print("tensorflow_model_server --port=8500 --rest_api_port=8501 " + " ".join(flags))
+    flags += ["--port=8500", "--rest_api_port=8501", "--enable_grpc_healthcheck_service=true"]
+    print("tensorflow_model_server " + " ".join(flags))
 
 
 if __name__ == "__main__":

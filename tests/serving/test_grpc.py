@@ -539,7 +539,10 @@ def test_reflection(any_server: Address) -> None:
     ]
 
 
-def test_a_declared_giant_is_refused(server: Address) -> None:
+# Ours alone, and harmful to a server that does not hold.
+
+
+def test_a_declared_giant_is_refused(server: Address, is_ours: None) -> None:
     """40 bytes must not make a server allocate 4 TB."""
     request = predict_request("half_plus_two")
     tensor = tensor_pb2.TensorProto(dtype=tf.float32.as_datatype_enum, float_val=[1])
@@ -550,8 +553,9 @@ def test_a_declared_giant_is_refused(server: Address) -> None:
 
 @pytest.mark.parametrize("signature", ["convolution", "pool"])
 @pytest.mark.parametrize("rank", [0, 1, 2, 3, 6])
-def test_a_rank_that_aborts_onednn(server: Address, signature: str, rank: int) -> None:
-    """Upstream's binary may end here: that it has no such guard is why ours does."""
+def test_a_rank_that_aborts_onednn(
+    server: Address, is_ours: None, signature: str, rank: int
+) -> None:
     request = predict_request(
         "half_plus_two", signature=signature, image=np.zeros([1] * rank, np.float32)
     )

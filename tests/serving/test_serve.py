@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
+from export.edge_model import EdgeModel
 from serving.pictures import encode_png
 from serving.server import command
 from tests.conftest import Outcome, PipelineRun
@@ -155,6 +156,40 @@ def test_a_damaged_edge_model_is_not_served(pipeline_run: PipelineRun, tmp_path:
         assert "but model.json says" in server.address.statuses("digits")[number][2]
         response = server.address.predict("digits", images=np.zeros((1, 28, 28), np.uint8))
         assert response.model_spec.version.value == int(version.name)
+
+
+def test_a_tflite_file_serves_its_own_tensors(
+    pipeline_run: PipelineRun, sample: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    """As upstream's `--prefer_tflite_model`: the names and types are the file's."""
+    edge = pipeline_run.root / "edge"
+    flags = [f"--model_base_path={edge}", "--model_name=raw", "--prefer_tflite_model=true"]
+    with running(tmp_path, *flags) as server:
+        answer = server.address.http.get("/v1/models/raw/metadata").json()
+        definition = answer["metadata"]["signature_def"]["signature_def"]["serving_default"]
+        ((name, info),) = definition["inputs"].items()
+        assert (info["dtype"], _sizes(info)) == ("DT_UINT8", ["1", "28", "28", "1"])
+        image = sample[0][:1, :, :, None]
+        response = server.address.predict("raw", **{name: image})
+        (scores,) = response.outputs.values()
+        (version,) = edge.iterdir()
+        expected = EdgeModel(version / "model.tflite").predict(image[..., 0])
+        np.testing.assert_allclose(tf.make_ndarray(scores) / 256, expected)
+        with pytest.raises(grpc.RpcError):
+            server.address.predict("raw", **{name: image[:, :10]})
+        assert server.address.predict("raw", **{name: image}) == response
+
+
+def test_cors(tmp_path: Path) -> None:
+    write_times(tmp_path / "times" / "1", 1)
+    flags = [f"--model_base_path={tmp_path}/times", "--rest_api_enable_cors_support"]
+    with running(tmp_path, *flags) as server:
+        path = "/v1/models/default:predict"
+        headers = {"origin": "https://example.org"}
+        preflight = server.address.http.request("OPTIONS", path, headers=headers)
+        assert preflight.status_code == 200
+        assert preflight.headers["access-control-allow-origin"] == "*"
+        assert server.address.http.request("OPTIONS", path).status_code == 400
 
 
 def test_without_a_model(digits, tmp_path: Path) -> None:

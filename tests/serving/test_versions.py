@@ -15,6 +15,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow_serving.apis import model_management_pb2, prediction_log_pb2
 
+from serving.server.versions import VersionPolicy, choose_versions, find_versions
 from tests.serving.models import signature, tf1, write_saved_model, write_times
 from tests.serving.servers import (
     TIMEOUT,
@@ -34,6 +35,34 @@ def base(tmp_path: Path) -> Path:
     """A directory with version 1, which multiplies by 1."""
     write_times(tmp_path / "times" / "1", 1)
     return tmp_path / "times"
+
+
+def test_directories_whose_names_are_numbers(tmp_path: Path) -> None:
+    for name in ("3", "00000012", "-1", "1.5", "²", "new", str(1 << 63)):
+        (tmp_path / name).mkdir()
+    (tmp_path / "7").write_text("no directory")
+    assert find_versions(str(tmp_path)) == {
+        3: str(tmp_path / "3"),
+        12: str(tmp_path / "00000012"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("policy", "chosen"),
+    [
+        ("", [4]),
+        ("latest { }", [4]),
+        ("latest { num_versions: 2 }", [3, 4]),
+        ("latest { num_versions: 9 }", [1, 3, 4]),
+        ("all { }", [1, 3, 4]),
+        ("specific { versions: 1 versions: 2 }", [1]),
+        ("specific { }", []),
+    ],
+)
+def test_policies(policy: str, chosen: list[int]) -> None:
+    found = {number: f"/m/{number}" for number in (1, 3, 4)}
+    message = text_format.Parse(policy, VersionPolicy())
+    assert choose_versions(message, found) == {n: f"/m/{n}" for n in chosen}
 
 
 def add_version(base: Path, number: int) -> None:
