@@ -216,6 +216,7 @@ class Manager:
                 return
             check_transition(self._config, config)
             labels = self._checked_labels(config)
+            request_logs = self._open_request_logs(config)
             self._config = config
             wanted = {model.name: model for model in config.model_config_list.config}
             added = [name for name in wanted if self._is_removed(name)]
@@ -225,7 +226,7 @@ class Manager:
                 model = self._models.setdefault(name, _Model(model_config))
                 model.config = model_config
                 model.labels = labels.get(name, {})
-                self._set_request_log(model)
+                self._set_request_log(model, request_logs[name])
             await self._poll()
             for _ in range(MAX_INITIAL_POLLS):
                 if not any(self._is_settling(name) for name in added):
@@ -289,14 +290,23 @@ class Manager:
                 labels.setdefault(name, {})[label] = number
         return labels
 
-    def _set_request_log(self, model: _Model) -> None:
-        old = model.request_log
-        if old is not None and old.config == model.config.logging_config:
-            return
-        model.request_log = RequestLog.from_config(model.config, self.metrics)
+    def _open_request_logs(self, config: ModelServerConfig) -> dict[str, RequestLog | None]:
+        """Returns each model's log: the one that it has, if its configuration is the same."""
+        logs: dict[str, RequestLog | None] = {}
+        for model_config in config.model_config_list.config:
+            model = self._models.get(model_config.name)
+            old = model.request_log if model else None
+            if old is not None and old.config == model_config.logging_config:
+                logs[model_config.name] = old
+            else:
+                logs[model_config.name] = RequestLog.from_config(model_config, self.metrics)
+        return logs
+
+    def _set_request_log(self, model: _Model, new: RequestLog | None) -> None:
+        old, model.request_log = model.request_log, new
         for version in model.serving.values():
-            version.request_log = model.request_log
-        if old is not None:
+            version.request_log = new
+        if old is not None and old is not new:
             old.close()
 
     def _check_available(self, names: list[str]) -> None:

@@ -18,10 +18,9 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.config import logging_config_pb2
 
-from serving.errors import InputError
 from serving.server.metrics import Metrics
 from serving.server.model_config import ModelConfig
-from serving.server.status import Code
+from serving.server.status import Code, ServingError
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +54,9 @@ class RequestLog:
         try:
             self._writer = tf.io.TFRecordWriter(self.path)
         except tf.errors.OpError as error:
-            raise InputError(
-                f"logging_config of model {model}: cannot write {self.path}: {error.message}"
+            raise ServingError(
+                Code.FAILED_PRECONDITION,
+                f"logging_config of model {model}: cannot write {self.path}: {error.message}",
             ) from error
         self._thread = threading.Thread(target=self._write, name="request-log", daemon=True)
         self._thread.start()
@@ -66,7 +66,7 @@ class RequestLog:
         """Returns the log that a model's configuration asks for, if it does.
 
         Raises:
-            InputError: its file cannot be written.
+            ServingError: its file cannot be written.
         """
         if not config.logging_config.log_collector_config.filename_prefix:
             return None

@@ -332,3 +332,15 @@ def test_requests_are_logged(base: Path, tmp_path: Path) -> None:
         )
         for record in records
     ] == [([5.0], [5.0], 1, 1.0), ([6.0], [6.0], 1, 1.0)]
+
+
+def test_a_request_log_that_cannot_be_written(base: Path, tmp_path: Path) -> None:
+    logging = 'logging_config { log_collector_config { filename_prefix: "/nowhere/at/all" } }'
+    with running(tmp_path, *flags(base)) as server:
+        with pytest.raises(grpc.RpcError) as failure:
+            reload(server.address, model(base, logging))
+        assert failure.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert failure.value.details().startswith(
+            "logging_config of model times: cannot write /nowhere/at/all."
+        )
+        assert answer(server.address) == 1.0
