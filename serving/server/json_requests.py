@@ -76,7 +76,10 @@ class Document:
         if not isinstance(value, dict):
             raise _format_error(value, "Is not object")
         self.members: dict[str, Any] = value
-        self.has_literals = b"true" in body or b"false" in body or b"null" in body
+        # A picture has neither letter, and finding no letter is ten times as quick as no word.
+        self.has_literals = (b"u" in body or b"f" in body) and (
+            b"true" in body or b"false" in body or b"null" in body
+        )
 
     def signature_name(self) -> str:
         """Returns the signature's name, empty if there is none.
