@@ -56,3 +56,8 @@ BENCHMARKS := bench-accuracy bench-microcontrollers bench-pipeline bench-robustn
 $(BENCHMARKS): bench-%: .venv/.installed
 	@test -n '$(DATA)' || { echo 'digits: name the data: make $@ DATA=DIR' >&2; exit 2; }
 	$(BIN)/python -m tests.benchmarks.$* --data $(DATA) $(ARGS)
+
+# Benchmarks of the model server, on the pushed model.
+.PHONY: bench-fuzz bench-serving bench-soak
+bench-fuzz bench-serving bench-soak: bench-%: .venv/.installed
+	$(BIN)/python -m tests.benchmarks.$* $(ARGS)

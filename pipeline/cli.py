@@ -166,8 +166,22 @@ def _predict_on_server(options: argparse.Namespace) -> "list[Prediction]":
     return predict_on_server(options.files, client)
 
 
+def _serve(options: argparse.Namespace) -> None:
+    from pipeline.config import RunRoot
+    from serving.predict import latest_version
+    from serving.server import command
+
+    root = RunRoot(options.root)
+    litert = options.backend == "litert"
+    if not options.model_config_file and not options.model_base_path:
+        options.model_base_path = str(root.edge if litert else root.serving)
+        latest_version(Path(options.model_base_path))  # says what to do if there is none
+    command.serve(options, litert=litert)
+
+
 def _parser() -> argparse.ArgumentParser:
     from components.recipes import RECIPES
+    from serving.server.command import add_flags
 
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--verbose", action="store_true", help="show the logs of all libraries")
@@ -264,6 +278,20 @@ def _parser() -> argparse.ArgumentParser:
     server.add_argument("--tls-cert", metavar="PEM", help="our certificate (mutual TLS)")
     server.add_argument("--tls-key", metavar="PEM", help="its key")
     predict.set_defaults(command=_predict)
+
+    serve = commands.add_parser(
+        "serve",
+        parents=[root, common],
+        help="serve the pushed model with TensorFlow Serving's protocol",
+    )
+    serve.add_argument(
+        "--backend",
+        choices=("tensorflow", "litert"),
+        default="tensorflow",
+        help="the served or the edge model (default: tensorflow)",
+    )
+    add_flags(serve, model_name="digits", rest_api_port=8501)
+    serve.set_defaults(command=_serve)
     return parser
 
 

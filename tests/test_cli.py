@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_idx
 from PIL import Image
 
 from serving.pictures import encode_png
+from tests.conftest import write_idx
 
 HEAVY = {"tensorflow", "keras", "tfx", "apache_beam", "pandas", "ai_edge_litert", "scipy"}
 

@@ -14,7 +14,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import PipelineRun
 from PIL import Image
 
 from components.ingestion import encode
@@ -22,6 +21,7 @@ from components.servability import check_servable
 from export.edge_model import EdgeModel, float_compute_ops
 from export.hashes import sha256_of_directory
 from serving.pictures import encode_png
+from tests.conftest import PipelineRun
 
 REPOSITORY = Path(__file__).parent.parent
 

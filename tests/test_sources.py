@@ -3,11 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_idx
 
 from components.sources import BATCH, Batch, locate, open_source
 from serving.errors import InputError
 from serving.pictures import encode_png
+from tests.conftest import write_idx
 
 
 def read(data: object, part: str) -> Batch:
