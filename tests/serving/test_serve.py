@@ -15,6 +15,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from export.edge_model import EdgeModel
+from serving.client import Client, ServerError
 from serving.pictures import encode_png
 from serving.server import command
 from tests.conftest import Outcome, PipelineRun
@@ -44,6 +45,25 @@ def served(
     flags = [f"--root={pipeline_run.root}", f"--backend={request.param}"]
     with running(tmp_path_factory.mktemp("serve"), *flags, command=SERVE) as server:
         yield server
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_our_clients_get_what_is_served(
+    served: Server, sample: tuple[np.ndarray, np.ndarray], protocol: str
+) -> None:
+    images = sample[0][::100]
+    response = served.address.predict("digits", images=images)
+    expected = tf.make_ndarray(response.outputs["probabilities"])
+    address = served.address.grpc if protocol == "grpc" else served.address.rest
+    with Client(f"{protocol}://{address}", batch_size=20) as client:
+        arrays = client.classify(images)
+        pictures = client.classify([encode_png(image) for image in images])
+        with pytest.raises(ServerError, match="Servable not found for request: Latest"):
+            Client(f"{protocol}://{address}", model="letters").classify(images)
+    found = np.array([prediction.probabilities for prediction in arrays])
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_array_equal([p.label for p in arrays], expected.argmax(1))
+    assert np.mean([p.label for p in pictures] == expected.argmax(1)) > 0.9
 
 
 def test_both_backends_answer_every_signature(
