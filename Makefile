@@ -16,7 +16,7 @@ lint: .venv/.installed
 	$(BIN)/mypy
 
 # The packages are installed without their own idea of what fits: see README, "The lock file".
-# Python compiles the modules that it imports, a fifth of them, when it first does.
+# Python compiles the modules that it imports when it first does, and leaves the others.
 .venv/.installed: requirements.lock
 	@$(PYTHON) -c 'import sys, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \
 	  { echo 'digits: no Python 3.11 with venv at "$(PYTHON)"; install python3.11 and python3.11-venv, or: make PYTHON=/path/to/python3.11' >&2; exit 2; }
