@@ -67,7 +67,7 @@ class _WriteShard(beam.DoFn):
     def process(self, shard: tuple[str, int, list[Batch]]) -> None:
         split, number, batches = shard
         path = os.path.join(
-            self._directories[split], f"{write_split.DEFAULT_FILE_NAME}-{number:05d}.gz"
+            self._directories[split], f"{write_split.DEFAULT_TF_RECORD_FILE_NAME}-{number:05d}.gz"
         )
         options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
         with tf.io.TFRecordWriter(path, options) as writer:

@@ -129,17 +129,11 @@ def _optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimiz
         rate = keras.optimizers.schedules.CosineDecay(
             0.0, max(1, steps - warmup), warmup_target=rate, warmup_steps=warmup
         )
-    averaging = {}
-    if recipe.ema_momentum is not None:
-        averaging = {"use_ema": True, "ema_momentum": recipe.ema_momentum}
     if recipe.optimizer == "muon":
         return Muon(
             learning_rate=rate,
             weight_decay=None,
             adam_weight_decay=None,
             exclude_layers=["probabilities"],
-            **averaging,
         )
-    return keras.optimizers.get(
-        {"class_name": recipe.optimizer, "config": {"learning_rate": rate, **averaging}}
-    )
+    return keras.optimizers.get({"class_name": recipe.optimizer, "config": {"learning_rate": rate}})

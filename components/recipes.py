@@ -57,7 +57,6 @@ class Recipe:
         epochs: passes over the train split.
         warmup_share: share of the steps in which the step size rises from zero, before it falls
             to zero along a cosine; None for a constant one.
-        ema_momentum: of the moving average of the weights, which is what is kept; None for none.
         augmentation: random changes to the images of every batch; None for none.
         label_smoothing: share of the target that is spread over all ten digits.
         normalized: train with batch normalization, which is folded into the weights at the end.
@@ -71,7 +70,6 @@ class Recipe:
     batch_size: int
     epochs: int
     warmup_share: float | None = None
-    ema_momentum: float | None = None
     augmentation: Augmentation | None = None
     label_smoothing: float = 0.0
     normalized: bool = False

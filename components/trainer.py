@@ -1,7 +1,6 @@
 """Trainer: fits a recipe's network and exports it."""
 
 import json
-import math
 import os
 import time
 
@@ -14,11 +13,11 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from components.calibration import calibrate
 from components.model import build_model, trained_network
 from components.preprocessing import IMAGE
-from components.progress import ReportProgress
 from components.recipes import Recipe
 from components.signatures import export_served_model
 from components.sources import HEIGHT, WIDTH
-from components.training_data import READ_BATCH, read_examples, to_batches, training_batches
+from components.training import fit, steps_per_epoch
+from components.training_data import read_examples, to_batches
 from serving.pictures import centre_digit
 
 KERAS_FILE = "model.keras"
@@ -49,19 +48,17 @@ def run_fn(fn_args: FnArgs) -> None:
 
     train = read_examples(fn_args, fn_args.train_files, transform)
     validation = read_examples(fn_args, fn_args.eval_files, transform)
-    steps_per_epoch = math.ceil(len(train) / recipe.batch_size)
 
-    compiled = build_model(recipe, steps_per_epoch)
+    compiled = build_model(recipe, steps_per_epoch(recipe, train))
     started = time.monotonic()
-    history = compiled.fit(
-        training_batches(train, recipe, transform, seed),
-        validation_data=to_batches(validation, READ_BATCH, transform),
+    history = fit(
+        compiled,
+        recipe,
+        seed,
+        transform,
+        train,
+        validation,
         validation_freq=max(1, recipe.epochs // VALIDATIONS),
-        epochs=recipe.epochs,
-        steps_per_epoch=steps_per_epoch,
-        callbacks=[ReportProgress(recipe.epochs)],
-        shuffle=False,  # the data set does it
-        verbose=0,
     )
     seconds = time.monotonic() - started
 
@@ -76,7 +73,7 @@ def run_fn(fn_args: FnArgs) -> None:
     with open(os.path.join(fn_args.model_run_dir, HISTORY_FILE), "w") as file:
         json.dump(
             {
-                "history": history.history,
+                "history": history,
                 "seconds": seconds,
                 "temperature": temperature,
                 "steps": int(compiled.optimizer.iterations),

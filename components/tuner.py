@@ -1,6 +1,5 @@
 """Tuner: searches the best step size, batch size and augmentation for the data at hand."""
 
-import math
 from typing import Any
 
 import keras
@@ -11,9 +10,9 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.v1.components import TunerFnResult
 
 from components.model import build_model
-from components.progress import ReportProgress
 from components.recipes import Recipe
-from components.training_data import READ_BATCH, read_examples, to_batches, training_batches
+from components.training import fit, steps_per_epoch
+from components.training_data import read_examples
 
 
 def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
@@ -80,14 +79,12 @@ class _Search(keras_tuner.BayesianOptimization):
     def run_trial(self, trial: keras_tuner.engine.trial.Trial) -> float:
         """Returns the lowest loss on the validation split."""
         recipe = search_space(trial.hyperparameters, self._recipe)
-        steps_per_epoch = math.ceil(len(self._train) / recipe.batch_size)
-        history = build_model(recipe, steps_per_epoch).fit(
-            training_batches(self._train, recipe, self._transform, self._training_seed),
-            validation_data=to_batches(self._validation, READ_BATCH, self._transform),
-            epochs=recipe.epochs,
-            steps_per_epoch=steps_per_epoch,
-            callbacks=[ReportProgress(recipe.epochs)],
-            shuffle=False,  # the data set does it
-            verbose=0,
+        history = fit(
+            build_model(recipe, steps_per_epoch(recipe, self._train)),
+            recipe,
+            self._training_seed,
+            self._transform,
+            self._train,
+            self._validation,
         )
-        return min(history.history["val_loss"])
+        return min(history["val_loss"])

@@ -1,0 +1,89 @@
+"""Fits a recipe's network, and tells how far it is."""
+
+import logging
+import math
+import time
+from typing import Any
+
+import keras
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from components.recipes import Recipe
+from components.training_data import READ_BATCH, to_batches, training_batches
+
+progress = logging.getLogger("digits.progress")
+
+
+def steps_per_epoch(recipe: Recipe, train: tf.data.Dataset) -> int:
+    """Returns the steps of a pass over the train split."""
+    return math.ceil(len(train) / recipe.batch_size)
+
+
+def fit(
+    model: keras.Sequential,
+    recipe: Recipe,
+    seed: int,
+    transform: tft.TFTransformOutput,
+    train: tf.data.Dataset,
+    validation: tf.data.Dataset,
+    *,
+    validation_freq: int = 1,
+) -> dict[str, list[float]]:
+    """Trains what `build_model` returned.
+
+    Args:
+        model: is changed.
+        recipe: that it was built for.
+        seed: of the order and the changes of the digits.
+        transform: Transform's output.
+        train: what `read_examples` returned for the train split.
+        validation: the same for the validation split.
+        validation_freq: look at the validation split every so many epochs.
+
+    Returns:
+        Keras's history: metrics by epoch.
+    """
+    history = model.fit(
+        training_batches(train, recipe, transform, seed),
+        validation_data=to_batches(validation, READ_BATCH, transform),
+        validation_freq=validation_freq,
+        epochs=recipe.epochs,
+        steps_per_epoch=steps_per_epoch(recipe, train),
+        callbacks=[ReportProgress(recipe.epochs)],
+        shuffle=False,  # the data set does it
+        verbose=0,
+    )
+    return history.history
+
+
+class ReportProgress(keras.callbacks.Callback):
+    """Tells how far the training is, a few times a second."""
+
+    def __init__(self, epochs: int):
+        super().__init__()
+        self._epochs = epochs
+        self._epoch = 0
+        self._next = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._epoch = epoch + 1
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + 0.5
+            accuracy = (logs or {}).get("accuracy", float("nan"))
+            progress.debug(
+                "epoch %d/%d, step %d, accuracy %.4f",
+                self._epoch,
+                self._epochs,
+                batch + 1,
+                accuracy,
+            )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        logs = logs or {}
+        message = f"epoch {epoch + 1}/{self._epochs}: accuracy {logs['accuracy']:.4f}"
+        if "val_accuracy" in logs:
+            message += f", validation accuracy {logs['val_accuracy']:.4f}"
+        progress.info(message)
