@@ -128,7 +128,7 @@ def _model(options: argparse.Namespace) -> None:
 
 
 #: Options of `digits predict --server`, as `Client` and `Tls` name them.
-_CLIENT = ("model", "version", "label", "timeout")
+_CLIENT = ("model", "version", "label", "timeout", "round_robin")
 _TLS = ("tls_ca", "tls_cert", "tls_key")
 
 
@@ -273,6 +273,12 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--label", metavar="NAME", help="of the version, instead of its number")
     server.add_argument(
         "--timeout", type=float, metavar="SECONDS", help="of a request (default: 10)"
+    )
+    server.add_argument(
+        "--round-robin",
+        action="store_const",
+        const=True,
+        help="spread the requests over all addresses of the name (gRPC)",
     )
     server.add_argument("--tls-ca", metavar="PEM", help="authorities to trust, with grpcs, https")
     server.add_argument("--tls-cert", metavar="PEM", help="our certificate (mutual TLS)")

@@ -374,7 +374,13 @@ class Manager:
         start = time.monotonic()
         try:
             servable = await asyncio.to_thread(self._loader, directory)
-        except ServingError as error:
+        except Exception as unforeseen:
+            # Whatever a version's files make a library do, the others go on, and it is tried again.
+            error = (
+                unforeseen
+                if isinstance(unforeseen, ServingError)
+                else ServingError(Code.INTERNAL, f"{type(unforeseen).__name__}: {unforeseen}")
+            )
             version.state, version.error = State.END, error
             version.retry_at = time.monotonic() + self._options.load_retry_seconds
             log.error("cannot load %s version %d: %s", name, number, error)

@@ -91,6 +91,17 @@ def test_a_slow_server_meets_the_timeout(digits, address, stub, files):
     assert outcome.err.count("\n") == 1
 
 
+def test_round_robin_is_for_grpc(digits, address, stub, files):
+    outcome = digits("predict", "--server", address, "--round-robin", *files)
+    if address.startswith("grpc"):
+        assert outcome.code == 0
+        assert stub.seen
+    else:
+        assert outcome.code == 2
+        assert outcome.err == f"digits: {address}: round_robin is for gRPC\n"
+        assert not stub.seen
+
+
 @pytest.mark.parametrize("protocol", SERVE)
 def test_no_server_is_one_line(digits, files, protocol):
     outcome = digits("predict", "--server", f"{protocol}://127.0.0.1:1", *files)

@@ -1,5 +1,6 @@
 """Versions come and go on disk, and no request notices."""
 
+import asyncio
 import contextlib
 import shutil
 import signal
@@ -13,8 +14,19 @@ import grpc
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
-from tensorflow_serving.apis import model_management_pb2, prediction_log_pb2
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_management_pb2,
+    model_pb2,
+    prediction_log_pb2,
+)
 
+from serving.server.batching import BatchingOptions
+from serving.server.manager import Manager, ManagerOptions, State
+from serving.server.metrics import Metrics
+from serving.server.model_config import ModelServerConfig
+from serving.server.servable import Servable
+from serving.server.status import Code, ServingError
 from serving.server.versions import VersionPolicy, choose_versions, find_versions
 from tests.serving.models import signature, tf1, write_saved_model, write_times
 from tests.serving.servers import (
@@ -78,6 +90,30 @@ def flags(base: Path) -> tuple[str, ...]:
 def answer(address: Address) -> float:
     (value,) = address.predict("times", x=floats(1)).outputs["y"].float_val
     return value
+
+
+def test_an_unforeseen_error_of_a_loader_ends_only_its_version(base: Path) -> None:
+    def loader(directory: str) -> Servable:
+        raise ZeroDivisionError("not ours")
+
+    async def status() -> get_model_status_pb2.ModelVersionStatus:
+        manager = Manager(
+            loader,
+            options=ManagerOptions(poll_seconds=0),
+            batching=BatchingOptions(),
+            metrics=Metrics(),
+        )
+        config = ModelServerConfig()
+        config.model_config_list.config.add(
+            name="times", base_path=str(base), model_platform="tensorflow"
+        )
+        with pytest.raises(ServingError, match="ZeroDivisionError: not ours"):
+            await manager.apply(config)
+        (only,) = manager.statuses(model_pb2.ModelSpec(name="times"))
+        return only
+
+    version = asyncio.run(status())
+    assert (version.state, version.status.error_code) == (State.END, Code.INTERNAL.number)
 
 
 @contextlib.contextmanager
