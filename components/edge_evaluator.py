@@ -1,7 +1,9 @@
-"""Edge evaluator: the file that ships, run by the runtime that ships, against the served model."""
+"""Edge evaluator: the files that ship, run by the runtime that ships, against the served model."""
 
 import json
-import os
+import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +15,7 @@ from tfx.utils import path_utils
 from components.edge_exporter import EdgeModelArtifact
 from components.examples import read_digits
 from components.gates import GateDecision, write_decision
-from export.edge_model import MODEL_FILE, EdgeModel, float_compute_ops
+from export.edge_model import DEFAULT_VARIANT, DESCRIPTION_FILE, EdgeModel, float_compute_ops
 
 METRICS_FILE = "metrics.json"
 SIGNIFICANCE = 0.05
@@ -29,48 +31,64 @@ def EdgeEvaluator(
     min_accuracy: tfx.dsl.components.Parameter[float],
     max_disagreement: tfx.dsl.components.Parameter[float],
 ) -> None:
-    """Scores the test split with LiteRT and with the served model, digit by digit.
+    """Scores the test split with each variant, by LiteRT, and with the served model, paired.
+
+    A variant that fails is not pushed; the run is refused if the default variant fails.
 
     Args:
-        min_accuracy: floor of the quantised model's accuracy.
+        min_accuracy: floor of a variant's accuracy.
         max_disagreement: highest share of test digits to which the two give different labels.
     """
-    path = os.path.join(edge_model.uri, MODEL_FILE)
-    edge = EdgeModel(path)
+    digits = list(read_digits(examples, "test"))
+    images, labels = (np.concatenate(parts) for parts in zip(*digits, strict=True))
     served = tf.saved_model.load(path_utils.serving_model_path(model.uri))
     signature = served.signatures["serving_default"]
-    labels, edge_labels, served_labels = [], [], []
-    finite = True
-    for images, batch_labels in read_digits(examples, "test"):
-        probabilities = edge.predict(images)
-        finite = finite and bool(probabilities.any(1).all())
-        labels.append(batch_labels)
-        edge_labels.append(probabilities.argmax(1))
-        served_labels.append(signature(images=tf.constant(images))["label"].numpy())
-    metrics = compare(
-        np.concatenate(labels), np.concatenate(edge_labels), np.concatenate(served_labels)
-    )
-    with open(os.path.join(evaluation.uri, METRICS_FILE), "w") as file:
-        json.dump(metrics, file, indent=2)
+    answers = [signature(images=tf.constant(batch))["label"].numpy() for batch, _ in digits]
+    served_labels = np.concatenate(answers)
 
-    with open(path, "rb") as file:
-        floats = float_compute_ops(file.read())
-    refusals = gate(metrics, min_accuracy=min_accuracy, max_disagreement=max_disagreement)
-    if floats:
-        refusals.append(f"computes in floating point: {', '.join(floats)}")
-    if not finite:
-        refusals.append("gives some digits no probability at all")
-    write_decision(
-        blessing,
-        refusals,
-        f"accuracy {metrics['accuracy']:.4f}; {metrics['disagreements']} of {metrics['examples']} "
-        "labels differ from the served model's",
+    description = json.loads(Path(edge_model.uri, DESCRIPTION_FILE).read_text())
+    evaluated: dict[str, dict[str, Any]] = {}
+    for variant in description["variants"]:
+        path = Path(edge_model.uri, variant["file"])
+        probabilities = EdgeModel(path).predict(images)
+        metrics = compare(labels, probabilities.argmax(1), served_labels)
+        refusals = gate(metrics, min_accuracy=min_accuracy, max_disagreement=max_disagreement)
+        if not probabilities.any(1).all() or not np.isfinite(probabilities).all():
+            refusals.append("gives some digits no probability at all")
+        if variant["input"]["dtype"] != "float32":
+            refusals += check_integers(variant, path.read_bytes())
+        evaluated[variant["name"]] = {**metrics, "refusals": refusals}
+    Path(evaluation.uri, METRICS_FILE).write_text(json.dumps({"variants": evaluated}, indent=2))
+
+    default = evaluated[DEFAULT_VARIANT]
+    reason = (
+        f"accuracy {default['accuracy']:.4f}; {default['disagreements']} of {default['examples']} "
+        "labels differ from the served model's"
     )
+    for name, metrics in evaluated.items():
+        if metrics["refusals"] and name != DEFAULT_VARIANT:
+            reason += f"; {name} not pushed: {', '.join(metrics['refusals'])}"
+    write_decision(blessing, default["refusals"], reason)
+
+
+def check_integers(variant: dict[str, Any], content: bytes) -> list[str]:
+    """Returns what keeps a variant from being an integer model that takes bytes for pixels."""
+    refusals = []
+    if floats := float_compute_ops(content):
+        refusals.append(f"computes in floating point: {', '.join(floats)}")
+    source = variant["input"]
+    zero = np.iinfo(source["dtype"]).min
+    if not math.isclose(source["scale"], 1 / 255, rel_tol=1e-6) or source["zero_point"] != zero:
+        refusals.append(
+            f"takes pixels with scale {source['scale']} and zero point {source['zero_point']}; "
+            f"expected 1/255 and {zero}"
+        )
+    return refusals
 
 
 def compare(
     labels: np.ndarray, edge_labels: np.ndarray, served_labels: np.ndarray
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Compares two models on the same digits, paired.
 
     Args:
@@ -100,7 +118,7 @@ def compare(
     }
 
 
-def gate(metrics: dict[str, float], *, min_accuracy: float, max_disagreement: float) -> list[str]:
+def gate(metrics: dict[str, Any], *, min_accuracy: float, max_disagreement: float) -> list[str]:
     """Returns why the gate refuses, a line each."""
     refusals = []
     if metrics["accuracy"] < min_accuracy:
