@@ -21,10 +21,10 @@ from ai_edge_litert import schema_py_generated as schema
 from PIL import Image
 
 from export import templates, verify
-from export.edge_model import DESCRIPTION_FILE, MODEL_FILE
+from export.edge_model import DEFAULT_VARIANT, DESCRIPTION_FILE, MODEL_FILE
+from export.metadata import LICENCE
 from serving.pictures import centre_digit, encode_png, to_grey
 
-LICENCE = "Apache-2.0"
 GOLDEN_DIGITS = 256
 GOLDEN_PICTURES = 21
 FLOAT_TOLERANCE, DYNAMIC_TOLERANCE = 1e-4, 1e-2
@@ -163,26 +163,25 @@ def _arena_bytes(model: bytes) -> int | None:
 
 
 def _write_sources(directory: Path, description: Mapping[str, Any]) -> None:
-    default = Path(MODEL_FILE)
-    content = (directory / default).read_bytes()
-    (variant,) = (v for v in description["variants"] if v["file"] == MODEL_FILE)
+    content = (directory / MODEL_FILE).read_bytes()
+    (output,) = (v["output"] for v in description["variants"] if v["name"] == DEFAULT_VARIANT)
     operators = templates.micro_operators(content)
     templates.render(
         directory,
         {
             **templates.preprocessing_parameters(),
             "model": MODEL_FILE,
-            "model_name": default.name,
-            "model_stem": default.stem,
-            "classes": variant["output"]["shape"][-1],
-            "output_scale": variant["output"]["scale"],
-            "output_zero_point": variant["output"]["zero_point"],
+            "model_name": Path(MODEL_FILE).name,
+            "model_stem": DEFAULT_VARIANT,
+            "classes": output["shape"][-1],
+            "output_scale": output["scale"],
+            "output_zero_point": output["zero_point"],
             "golden_count": description["golden"]["count"],
             "op_count": len(operators),
             "add_ops": "\n".join(f"    operators.{operator}();" for operator in operators),
             "model_bytes": len(content),
             "model_sha256": hashlib.sha256(content).hexdigest(),
-            "arena": _arena_definition(description["arena_bytes"]),
+            "arena": arena_definition(description["arena_bytes"]),
             "model_array": "\n".join(
                 "  " + " ".join(f"{byte}," for byte in content[start : start + 24])
                 for start in range(0, len(content), 24)
@@ -192,7 +191,8 @@ def _write_sources(directory: Path, description: Mapping[str, Any]) -> None:
     shutil.copyfile(verify.__file__, directory / "verify.py")
 
 
-def _arena_definition(arena_bytes: int | None) -> str:
+def arena_definition(arena_bytes: int | None) -> str:
+    """Returns the lines of C that size the tensor arena, or say how to."""
     if arena_bytes is None:
         return (
             "/* Not measured: TensorFlow Lite Micro was not there when the bundle was made. "

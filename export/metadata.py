@@ -13,6 +13,8 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+#: As SPDX names it.
+LICENCE = "Apache-2.0"
 METADATA_NAME = "digits"
 LABELS_NAME = "labels.txt"
 #: What the schema's `force_align` asks for; the generated Python code ignores it.

@@ -71,6 +71,12 @@ class Answer:
     correct: int
     difference: float
 
+    def __str__(self) -> str:
+        return (
+            f"{self.variant}: {self.digits} golden digits as expected, {self.correct} right, "
+            f"default kernels within {self.difference:.2g}"
+        )
+
 
 def verify(path: str | os.PathLike[str]) -> list[Answer]:
     """Checks a bundle.
@@ -318,10 +324,7 @@ def main(arguments: list[str]) -> int:
     path = Path(arguments[0]) if arguments else Path(__file__).parent
     try:
         for answer in verify(path):
-            print(
-                f"{answer.variant}: {answer.digits} golden digits as expected, {answer.correct} "
-                f"right, default kernels within {answer.difference:.2g}"
-            )
+            print(answer)
     except NoBundle as error:
         print(f"verify: {error}", file=sys.stderr)
         return 2

@@ -179,6 +179,35 @@ def _serve(options: argparse.Namespace) -> None:
     command.serve(options, litert=litert)
 
 
+def _verify_bundle(options: argparse.Namespace) -> None:
+    from export import verify
+
+    with stderr_to(None, verbose=options.verbose):
+        try:
+            answers = verify.verify(options.bundle)
+        except verify.NoBundle as error:
+            raise InputError(str(error)) from error
+        except verify.Damaged as error:
+            raise GateRefused(f"{options.bundle}: {error}") from error
+    for answer in answers:
+        print(answer)
+
+
+def _parity(options: argparse.Namespace) -> None:
+    from pipeline.config import RunRoot
+    from pipeline.parity import show_parity
+
+    with stderr_to(None, verbose=options.verbose):
+        show_parity(
+            RunRoot(options.root.absolute()),
+            _console(),
+            data=options.data,
+            count=options.digits,
+            addresses=options.server,
+            web=options.web,
+        )
+
+
 def _parser() -> argparse.ArgumentParser:
     from components.recipes import RECIPES
     from serving.server.command import add_flags
@@ -278,6 +307,35 @@ def _parser() -> argparse.ArgumentParser:
     server.add_argument("--tls-cert", metavar="PEM", help="our certificate (mutual TLS)")
     server.add_argument("--tls-key", metavar="PEM", help="its key")
     predict.set_defaults(command=_predict)
+
+    verify = commands.add_parser(
+        "verify-bundle",
+        parents=[common],
+        help="check a bundle of edge models: checksums, and what each answers",
+        description="Exit codes: 0 sound, 1 damaged or a model answers otherwise, 2 no bundle.",
+    )
+    verify.add_argument("bundle", type=Path, metavar="BUNDLE", help="the zip, or its directory")
+    verify.set_defaults(command=_verify_bundle)
+
+    parity = commands.add_parser(
+        "parity",
+        parents=[root, common],
+        help="compare everything that runs the network, digit by digit",
+        description="Exit codes: 0 the contract holds, 1 it is broken, 2 bad input.",
+    )
+    parity.add_argument(
+        "--data", help="take its test split, not the bundle's golden digits; as in `digits run`"
+    )
+    parity.add_argument("--digits", type=_positive, metavar="N", help="only the first N")
+    parity.add_argument(
+        "--server",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="ask a server that runs already, instead of starting `digits serve`; repeatable",
+    )
+    parity.add_argument("--web", action="store_true", help="run LiteRT.js in headless Chromium too")
+    parity.set_defaults(command=_parity)
 
     serve = commands.add_parser(
         "serve",
