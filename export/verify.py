@@ -96,6 +96,8 @@ def verify(path: str | os.PathLike[str]) -> list[Answer]:
         golden = _checked(_checked(description, {"golden": dict})["golden"], _GOLDEN)
         for tensor in (variant[end] for variant in variants for end in ("input", "output")):
             _checked(tensor, _TENSOR)
+        if (count := golden["count"]) < 1:
+            raise ValueError("no golden digits")
     except ValueError as error:
         raise Damaged(f"{DESCRIPTION}: {error}") from error
 
@@ -104,9 +106,8 @@ def verify(path: str | os.PathLike[str]) -> list[Answer]:
             raise Damaged(f"{name}: named by {DESCRIPTION}, but not in {CHECKSUMS}")
         return files[name]
 
-    count = golden["count"]
-    digits = _array(golden["digits"], file(golden["digits"]), np.uint8, (count, 28, 28))
-    labels = _array(golden["labels"], file(golden["labels"]), np.uint8, (count,))
+    digits = _array(golden["digits"], file(golden["digits"]), "uint8", (count, 28, 28))
+    labels = _array(golden["labels"], file(golden["labels"]), "uint8", (count,))
     return [_check_variant(variant, file, digits, labels) for variant in variants]
 
 
@@ -219,7 +220,7 @@ def _check_variant(
         raise Damaged(f"{name}: not the model that {DESCRIPTION} describes")
     output = variant["output"]
     golden = file(variant["golden"])
-    expected = _array(variant["golden"], golden, np.dtype(output["dtype"]), (len(digits), 10))
+    expected = _array(variant["golden"], golden, output["dtype"], (len(digits), 10))
     try:
         _check_tensors(name, content, variant)
         built_in = run(content, digits, BUILT_IN)
@@ -311,7 +312,7 @@ def _checked(value: Any, keys: Mapping[str, Any]) -> Any:
 
 
 def _array(
-    name: str, content: bytes, dtype: np.typing.DTypeLike, shape: tuple[int, ...]
+    name: str, content: bytes, dtype: str, shape: tuple[int, ...]
 ) -> np.ndarray:
     try:
         return np.frombuffer(content, np.dtype(dtype).newbyteorder("<")).reshape(shape)
