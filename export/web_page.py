@@ -1,7 +1,7 @@
 """The files of the web page of `export/web/`, with an edge model: all that may be served."""
 
 import json
-import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -119,13 +119,15 @@ def write_page(files: Mapping[str, PageFile], directory: Path) -> None:
     Raises:
         InputError: the directory is in use, or cannot be written.
     """
-    beside = directory.with_name(f".{directory.name}-{os.getpid()}")
     try:
-        for name, file in files.items():
-            path = beside / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(file.content)
-        beside.rename(directory)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".") as temporary:
+            beside = Path(temporary, "page")
+            for name, file in files.items():
+                path = beside / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(file.content)
+            beside.rename(directory)
     except OSError as error:
         raise InputError(
             f"--export {directory}: {error.strerror}; name a new or an empty directory"

@@ -1,15 +1,17 @@
 """`digits demo`: serves the web page, and asks a model server on its behalf."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import sys
+import threading
 import webbrowser
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -57,8 +59,25 @@ class PageServer(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         """The address of the page."""
-        host, port = self.server_address[:2]
-        return f"http://[{host}]:{port}/" if ":" in str(host) else f"http://{host}:{port}/"
+        host = str(self.server_address[0])
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.server_port}/"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Keeps quiet about readers that go away."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Self]:
+        """Serves in a thread of its own."""
+        thread = threading.Thread(target=self.serve_forever)
+        with self:
+            thread.start()
+            try:
+                yield self
+            finally:
+                self.shutdown()
+                thread.join()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -77,7 +96,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(HTTPStatus.OK, file.content, content_type=file.content_type, etag=file.tag)
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def do_POST(self) -> None:
         """Passes a digit, 784 bytes, to the model server; the answer is JSON."""

@@ -186,12 +186,12 @@ def _demo(options: argparse.Namespace) -> None:
     from serving.client import Client
     from serving.predict import latest_version
 
-    directory = latest_version(RunRoot(options.root).edge)
+    with stderr_to(None, verbose=options.verbose):
+        files = page_files(latest_version(RunRoot(options.root).edge), server=options.server)
     if options.export:
-        write_page(page_files(directory), options.export)
+        write_page(files, options.export)
         return
     client = Client(options.server, timeout=3) if options.server else None
-    files = page_files(directory, server=options.server)
     server = PageServer(files, host=options.host, port=options.port, client=client)
     serve_page(server, open_browser=options.open)
 
@@ -319,9 +319,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--port", type=port, default=0, metavar="N", help="(default: any that is free)"
     )
-    demo.add_argument(
-        "--server", metavar="ADDRESS", help="show this model server's answers too"
-    )
+    demo.add_argument("--server", metavar="ADDRESS", help="show this model server's answers too")
     demo.add_argument(
         "--no-open", dest="open", action="store_false", help="do not open a web browser"
     )

@@ -15,33 +15,35 @@ const STRIP_PIXELS = 4 * 1024 * 1024;
  * @throws {Error} with a sentence for the reader
  */
 export async function decode(file) {
-  await checkSize(file);
-  // As the file has them: the server's decoder knows no colour profiles either.
-  const bitmap = await createImageBitmap(file, {
-    colorSpaceConversion: "none",
-    imageOrientation: "from-image",
-    premultiplyAlpha: "none",
-  });
+  const { width, height } = await readSize(file);
+  if (width * height > MAX_PIXELS) {
+    const size = `${width}x${height}`;
+    throw new Error(`This picture is too large: ${size} pixels; 64 megapixels are the most.`);
+  }
+  // Colours as the file has them: the server's decoder knows no colour profiles either.
+  const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
+  const bitmap = await createImageBitmap(file, options).catch(refuse);
   return { bitmap, grey: readGrey(bitmap) };
 }
 
 /** Learns the size before the pixels are unpacked: a small file can be a huge picture. */
-async function checkSize(file) {
+async function readSize(file) {
   const url = URL.createObjectURL(file);
   const image = new Image();
   try {
     await new Promise((resolve, reject) => {
       image.onload = resolve;
-      image.onerror = () => reject(new Error("This file is not a picture that the browser can read."));
+      image.onerror = reject;
       image.src = url;
-    });
+    }).catch(refuse);
   } finally {
     URL.revokeObjectURL(url);
   }
-  if (image.naturalWidth * image.naturalHeight > MAX_PIXELS) {
-    const size = `${image.naturalWidth}×${image.naturalHeight}`;
-    throw new Error(`This picture is too large: ${size} pixels; 64 megapixels are the most.`);
-  }
+  return { width: image.naturalWidth, height: image.naturalHeight };
+}
+
+function refuse() {
+  throw new Error("This file is not a picture that the browser can read.");
 }
 
 function readGrey(bitmap) {
@@ -51,7 +53,8 @@ function readGrey(bitmap) {
   const context = canvas.getContext("2d", { willReadFrequently: true });
   const grey = new Float32Array(width * height);
   for (let top = 0; top < height; top += rows) {
-    // A canvas keeps colours with alpha multiplied in, and so coarser: onto white at once.
+    // A canvas keeps colours with alpha multiplied in, and so coarser: onto white at once. Even so
+    // half-transparent pixels come out rounded, by up to half a level.
     context.fillStyle = "white";
     context.fillRect(0, 0, width, rows);
     context.drawImage(bitmap, 0, -top);

@@ -1,6 +1,6 @@
 /**
  * From any picture of one digit to the 28x28 bytes that the network knows: the method of
- * serving/pictures.py, which says why, within one grey level of it.
+ * serving/pictures.py, which says why. A test holds the two to within one grey level.
  */
 
 export const SIDE = 28;

@@ -15,7 +15,7 @@ export function setDropping(dropping) {
 }
 
 export function showOffline() {
-  find("offline").hidden = false;
+  page.toggleAttribute("data-offline", true);
 }
 
 export function setMeasuring(measuring) {
@@ -90,20 +90,19 @@ export function speak(probabilities) {
 }
 
 export function showServer({ waiting, error, probabilities, milliseconds }) {
-  if (waiting || error) fill("server", Array(10).fill(0));
   if (waiting || error) {
+    fill("server", Array(10).fill(0));
     find("server-words").textContent = error ?? "…";
     return;
   }
   const [first] = rank(probabilities);
   fill("server", probabilities);
-  find("server-words").textContent =
-    `${first}, ${percent(probabilities[first])}, ${time(milliseconds)} there and back`;
+  find("server-words").textContent = `${first}, ${percent(probabilities[first])}, ${time(milliseconds)}`;
 }
 
-export function showSpeed({ p50, p99, runs }) {
-  find("median").textContent = time(p50);
-  find("median").title = `${runs} runs; 99 % took less than ${time(p99)}`;
+export function showSpeed({ median, runs }) {
+  find("median").textContent = time(median);
+  find("runs").textContent = `Median of ${runs}`;
 }
 
 /** @param {string | null} words what to read, or nothing */
@@ -119,7 +118,7 @@ function addBar(digit) {
   tracks.append(makeTrack("own"));
   const name = make("span", "name");
   name.textContent = digit;
-  item.append(share, tracks, name);
+  item.append(name, tracks, share);
   find("bars").append(item);
   return { item, share, tracks };
 }
