@@ -39,6 +39,25 @@ serve-real:
 	  --env MODEL_NAME=digits '$(shell sed -n 's/^ *image: *//p' serving/deploy/compose.yaml)' \
 	  --monitoring_config_file=/config/monitoring.config --enable_grpc_healthcheck_service=true $(ARGS)
 
+# The JavaScript packages of the web page, from its lock file: LiteRT.js. Needs Node.js.
+.PHONY: web
+web: export/web/node_modules/.package-lock.json
+
+export/web/node_modules/.package-lock.json: export/web/package-lock.json
+	@command -v npm >/dev/null || { echo 'digits: no npm here, which the web page needs once; install Node.js 18 or newer' >&2; exit 2; }
+	npm ci --prefix export/web --loglevel=error
+	@touch $@
+
+# What the tests of a bundle's sources compile and link against, 200 MB. Needs Maven.
+.PHONY: native-libraries
+native-libraries: build/native-libraries/.installed
+
+build/native-libraries/.installed: tests/native/pom.xml
+	@command -v mvn >/dev/null || { echo 'digits: no Maven here, which fetches the libraries; install it (apt install maven)' >&2; exit 2; }
+	mvn --quiet --batch-mode --file tests/native/pom.xml dependency:copy-dependencies \
+	  -DoutputDirectory='$(CURDIR)/$(@D)'
+	@touch $@
+
 # Resolves pyproject.toml anew. uv is needed for this only.
 lock:
 	$(PYTHON) -m venv .venv/lock

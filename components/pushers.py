@@ -12,14 +12,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tfx import v1 as tfx
 from tfx.types import artifact, standard_artifacts
 from tfx.utils import path_utils
 
 from components.edge_evaluator import METRICS_FILE
 from components.edge_exporter import EdgeModelArtifact
+from components.examples import read_digits
 from components.gates import GateDecision
-from export.edge_model import DESCRIPTION_FILE
+from export.bundle import assemble, seal
+from export.edge_model import DEFAULT_VARIANT, DESCRIPTION_FILE
 
 VERSION_PROPERTY = "pushed_version"
 DESTINATION_PROPERTY = "pushed_destination"
@@ -30,20 +33,33 @@ def EdgePusher(
     edge_model: tfx.dsl.components.InputArtifact[EdgeModelArtifact],
     evaluation: tfx.dsl.components.InputArtifact[standard_artifacts.ModelEvaluation],
     blessing: tfx.dsl.components.InputArtifact[GateDecision],
+    examples: tfx.dsl.components.InputArtifact[standard_artifacts.Examples],
     pushed_model: tfx.dsl.components.OutputArtifact[standard_artifacts.PushedModel],
     base_directory: tfx.dsl.components.Parameter[str],
 ) -> None:
-    """Pushes a blessed edge model, with its version and its metrics in its description.
+    """Pushes the variants that passed, as a bundle, with their metrics in the description.
 
     Gives the run its version: the time, or that of the same models if they are there already.
     """
     _require_blessed(blessing)
     description = json.loads(Path(edge_model.uri, DESCRIPTION_FILE).read_text())
-    description["version"] = _version_of(description, Path(base_directory))
-    description["metrics"] = json.loads(Path(evaluation.uri, METRICS_FILE).read_text())
+    metrics = json.loads(Path(evaluation.uri, METRICS_FILE).read_text())["variants"]
     bundle = os.path.join(pushed_model.uri, "bundle")
     shutil.copytree(edge_model.uri, bundle)
+    kept = []
+    for variant in description["variants"]:
+        refusals = metrics[variant["name"]].pop("refusals")
+        if refusals:
+            os.remove(os.path.join(bundle, variant["file"]))
+        else:
+            kept.append({**variant, "metrics": metrics[variant["name"]]})
+    description["variants"] = kept
+    description["metrics"] = metrics[DEFAULT_VARIANT]
+    description["version"] = _version_of(description, Path(base_directory))
     Path(bundle, DESCRIPTION_FILE).write_text(json.dumps(description, indent=2))
+    digits, labels = zip(*read_digits(examples, "test"), strict=True)
+    assemble(Path(bundle), np.concatenate(digits), np.concatenate(labels))
+    seal(Path(bundle))
     version = str(description["version"])
     _mark_pushed(pushed_model, version, publish(bundle, base_directory, version))
 
@@ -96,10 +112,16 @@ def _version_of(description: dict[str, Any], base_directory: Path) -> int:
     versions = [0]
     for path in base_directory.glob(f"[0-9]*/{DESCRIPTION_FILE}"):
         pushed = json.loads(path.read_text())
-        if all(pushed[key] == description[key] for key in ("sha256", "source_saved_model_sha256")):
+        if _hashes(pushed) == _hashes(description):
             return pushed["version"]
         versions.append(pushed["version"])
     return max(int(time.time()), max(versions) + 1)
+
+
+def _hashes(description: dict[str, Any]) -> dict[str, str]:
+    """What makes a version: the served model, and the variants made of it."""
+    variants = {v["name"]: v["sha256"] for v in description.get("variants", [])}
+    return {"served": description["source_saved_model_sha256"], **variants}
 
 
 def _require_blessed(blessing: artifact.Artifact) -> None:
