@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from export.edge_model import DESCRIPTION_FILE
-from export.engines import Engine, convert_to_onnx, serve
+from export.edge_model import DESCRIPTION_FILE, VARIANT_FILE
+from export.engines import Engine, convert_to_onnx, quantise_onnx, serve
 from serving.errors import InputError
 
 WARM_UP = 50
-REFERENCE, ONNX_FLOAT, DEFAULT = "LiteRT float32", "onnxruntime float32", "LiteRT uint8"
+REFERENCE, DEFAULT = "LiteRT float32", "LiteRT uint8"
+ONNX_FLOAT, ONNX_INT8 = "onnxruntime float32", "onnxruntime int8"
 MAX_BYTES = 105_000
 MIN_SPEED_UP = 2.0
 
@@ -45,7 +46,7 @@ def benchmark(
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{edge}: no pushed variants; run `digits run` first") from error
     with tempfile.TemporaryDirectory() as directory:
-        engines, skipped = _engines(edge, served, variants, Path(directory))
+        engines, skipped = _engines(edge, served, variants, images, Path(directory))
         workers = {engine: _Worker(engine, images) for engine in engines}
         try:
             loaded = {engine: worker.receive() for engine, worker in workers.items()}
@@ -94,7 +95,11 @@ def benchmark(
 
 
 def _engines(
-    edge: Path, served: Path, variants: Sequence[dict[str, Any]], directory: Path
+    edge: Path,
+    served: Path,
+    variants: Sequence[dict[str, Any]],
+    images: np.ndarray,
+    directory: Path,
 ) -> tuple[list[Engine], dict[str, str]]:
     """Returns the engines, and why some that were wanted are missing."""
     engines = [
@@ -105,15 +110,15 @@ def _engines(
         Engine("TensorFlow tf.function", "function", served),
     ]
     skipped = {}
-    for variant in variants:
-        if variant["name"] in {"float32", "int8"}:
-            name = f"onnxruntime {variant['name']}"
-            path = directory / f"{variant['name']}.onnx"
-            try:
-                convert_to_onnx(edge / variant["file"], path)
-                engines.append(Engine(name, "onnxruntime", path))
-            except RuntimeError as error:
-                skipped[name] = str(error)
+    onnx, quantised = directory / "float32.onnx", directory / "int8.onnx"
+    try:
+        convert_to_onnx(edge / VARIANT_FILE.format("float32"), onnx)
+        engines.append(Engine(ONNX_FLOAT, "onnxruntime", onnx))
+        quantise_onnx(onnx, quantised, images)
+        engines.append(Engine(ONNX_INT8, "onnxruntime", quantised))
+    except (RuntimeError, ImportError) as error:
+        for name in {ONNX_FLOAT, ONNX_INT8} - {engine.name for engine in engines}:
+            skipped[name] = str(error)
     return engines, skipped
 
 

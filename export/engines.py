@@ -83,13 +83,9 @@ def _load_onnx(path: Path) -> tuple[Prepare, Run]:
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     (source,) = session.get_inputs()
 
-    def prepare(image: np.ndarray) -> np.ndarray:
-        pixels = image[..., None].astype(np.float32)
-        if source.type == "tensor(int8)":
-            return (pixels - 128).astype(np.int8)
-        return pixels / 255
-
-    return prepare, lambda image: session.run(None, {source.name: image})[0]
+    return lambda image: image[..., None].astype(np.float32) / 255, lambda image: session.run(
+        None, {source.name: image}
+    )[0]
 
 
 LOADERS: dict[str, Callable[[Path], tuple[Prepare, Run]]] = {
@@ -120,6 +116,34 @@ def convert_to_onnx(tflite: Path, onnx: Path) -> None:
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         raise RuntimeError(lines[-1] if lines else f"tf2onnx ended with {done.returncode}")
+
+
+def quantise_onnx(onnx: Path, quantised: Path, images: np.ndarray) -> None:
+    """Quantises weights and activations to 8 bits by ONNX Runtime's own method, float in and out.
+
+    Args:
+        onnx: a float model.
+        quantised: where to write.
+        images: uint8 [n, 28, 28], from which the ranges are taken.
+
+    Raises:
+        ImportError: onnx or onnxruntime is not installed.
+    """
+    from onnxruntime import InferenceSession, quantization
+
+    (source,) = InferenceSession(onnx, providers=["CPUExecutionProvider"]).get_inputs()
+
+    class Reader(quantization.CalibrationDataReader):
+        def __init__(self) -> None:
+            self._images = iter(images)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            image = next(self._images, None)
+            return (
+                None if image is None else {source.name: image[None, ..., None] / np.float32(255)}
+            )
+
+    quantization.quantize_static(onnx, quantised, Reader(), per_channel=True)
 
 
 def serve(connection: Connection, engine: Engine, images: np.ndarray) -> None:
