@@ -258,10 +258,13 @@ def _plot(engines: Sequence[dict[str, Any]], path: Path) -> None:
     names = [row["name"] for row in engines]
     medians = [row["p50_microseconds"] for row in engines]
     tails = [row["p99_microseconds"] - row["p50_microseconds"] for row in engines]
-    axes.barh(names, medians, xerr=[[0] * len(tails), tails], capsize=3)
+    # Points, not bars: a logarithmic axis has no zero for a bar to start from.
+    axes.errorbar(medians, names, xerr=[[0] * len(tails), tails], fmt="o", capsize=3)
     axes.set_xscale("log")
+    axes.set_xticks(ticks := [10, 20, 50, 100, 200, 500, 1000], [str(tick) for tick in ticks])
+    axes.minorticks_off()
     axes.invert_yaxis()
-    axes.set_xlabel("µs an image, one thread: p50 (bar) to p99 (whisker)")
+    axes.set_xlabel("µs an image, one thread: p50 (dot) to p99 (whisker)")
     figure.savefig(path)
 
 
