@@ -106,7 +106,7 @@ export function showServer({ waiting, error, probabilities, milliseconds }) {
 
 export function showSpeed({ median, runs }) {
   find("median").textContent = time(median);
-  find("runs").textContent = `Median of ${runs}`;
+  speak(`${time(median)}, the median of ${runs} runs`);
 }
 
 /** @param {string | null} words what to read, or nothing */
