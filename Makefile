@@ -39,6 +39,15 @@ serve-real:
 	  --env MODEL_NAME=digits '$(shell sed -n 's/^ *image: *//p' serving/deploy/compose.yaml)' \
 	  --monitoring_config_file=/config/monitoring.config --enable_grpc_healthcheck_service=true $(ARGS)
 
+# The JavaScript packages of the web page, from its lock file: LiteRT.js. Needs Node.js.
+.PHONY: web
+web: export/web/node_modules/.package-lock.json
+
+export/web/node_modules/.package-lock.json: export/web/package-lock.json
+	@command -v npm >/dev/null || { echo 'digits: no npm here, which the web page needs once; install Node.js 18 or newer' >&2; exit 2; }
+	npm ci --prefix export/web --loglevel=error
+	@touch $@
+
 # Resolves pyproject.toml anew. uv is needed for this only.
 lock:
 	$(PYTHON) -m venv .venv/lock

@@ -28,9 +28,17 @@ from export.edge_model import (
     EdgeModel,
 )
 from export.hashes import sha256_of_directory
+from export.metadata import LICENCE, embed
 from export.tflite import convert
+from serving.pictures import BOX, MIDDLE
 
 REPRESENTATIVE_DIGITS = 500
+#: What a file says of itself without `model.json`: short, as it takes room on microcontrollers.
+METADATA = {
+    "licence": LICENCE,
+    "input": f"white on black, longer side {BOX} pixels, centre of mass at ({MIDDLE}, {MIDDLE})",
+}
+LINEAGE_DIGITS = 16  # of the served model's hash
 
 
 class EdgeModelArtifact(artifact.Artifact):
@@ -61,8 +69,14 @@ def TFLiteExporter(
 
     directory = Path(edge_model.uri)
     contents = convert(network, _representative_dataset(examples, transform_graph.uri))
-    variants = {name: _write(name, content, directory) for name, content in contents.items()}
-    (directory / LABELS_FILE).write_text("".join(f"{label}\n" for label in range(CLASSES)))
+    labels = [str(label) for label in range(CLASSES)]
+    lineage = sha256_of_directory(saved_model)
+    metadata = {**METADATA, "saved_model": lineage[:LINEAGE_DIGITS]}
+    variants = {
+        name: _write(name, embed(content, metadata, labels), directory)
+        for name, content in contents.items()
+    }
+    (directory / LABELS_FILE).write_text("".join(f"{label}\n" for label in labels))
 
     default = {key: value for key, value in variants[DEFAULT_VARIANT].items() if key != "name"}
     description = {
@@ -80,7 +94,7 @@ def TFLiteExporter(
             "polarity": "white on black",
         },
         "recipe": json.loads(Path(saved_model, METADATA_FILE).read_text())["recipe"],
-        "source_saved_model_sha256": sha256_of_directory(saved_model),
+        "source_saved_model_sha256": lineage,
         "data_sha256": sha256_of_examples(examples),
         "variants": list(variants.values()),
     }

@@ -12,13 +12,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tfx import v1 as tfx
 from tfx.types import artifact, standard_artifacts
 from tfx.utils import path_utils
 
 from components.edge_evaluator import METRICS_FILE
 from components.edge_exporter import EdgeModelArtifact
+from components.examples import read_digits
 from components.gates import GateDecision
+from export.bundle import assemble, seal
 from export.edge_model import DEFAULT_VARIANT, DESCRIPTION_FILE
 
 VERSION_PROPERTY = "pushed_version"
@@ -30,10 +33,11 @@ def EdgePusher(
     edge_model: tfx.dsl.components.InputArtifact[EdgeModelArtifact],
     evaluation: tfx.dsl.components.InputArtifact[standard_artifacts.ModelEvaluation],
     blessing: tfx.dsl.components.InputArtifact[GateDecision],
+    examples: tfx.dsl.components.InputArtifact[standard_artifacts.Examples],
     pushed_model: tfx.dsl.components.OutputArtifact[standard_artifacts.PushedModel],
     base_directory: tfx.dsl.components.Parameter[str],
 ) -> None:
-    """Pushes the variants that passed, with their metrics and a version in the description.
+    """Pushes the variants that passed, as a bundle, with their metrics in the description.
 
     Gives the run its version: the time, or that of the same models if they are there already.
     """
@@ -53,6 +57,9 @@ def EdgePusher(
     description["metrics"] = metrics[DEFAULT_VARIANT]
     description["version"] = _version_of(description, Path(base_directory))
     Path(bundle, DESCRIPTION_FILE).write_text(json.dumps(description, indent=2))
+    digits, labels = zip(*read_digits(examples, "test"), strict=True)
+    assemble(Path(bundle), np.concatenate(digits), np.concatenate(labels))
+    seal(Path(bundle))
     version = str(description["version"])
     _mark_pushed(pushed_model, version, publish(bundle, base_directory, version))
 

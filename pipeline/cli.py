@@ -179,9 +179,55 @@ def _serve(options: argparse.Namespace) -> None:
     command.serve(options, litert=litert)
 
 
+def _verify_bundle(options: argparse.Namespace) -> None:
+    from export import verify
+
+    with stderr_to(None, verbose=options.verbose):
+        try:
+            answers = verify.verify(options.bundle)
+        except verify.NoBundle as error:
+            raise InputError(str(error)) from error
+        except verify.Damaged as error:
+            raise GateRefused(f"{options.bundle}: {error}") from error
+    for answer in answers:
+        print(answer)
+
+
+def _parity(options: argparse.Namespace) -> None:
+    from pipeline.config import RunRoot
+    from pipeline.parity import show_parity
+
+    with stderr_to(None, verbose=options.verbose):
+        show_parity(
+            RunRoot(options.root.absolute()),
+            _console(),
+            data=options.data,
+            count=options.digits,
+            addresses=options.server,
+            web=options.web,
+        )
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from export.web_page import page_files, write_page
+    from export.web_server import PageServer, serve_page
+    from pipeline.config import RunRoot
+    from serving.client import Client
+    from serving.predict import latest_version
+
+    with stderr_to(None, verbose=options.verbose):
+        files = page_files(latest_version(RunRoot(options.root).edge), server=options.server)
+    if options.export:
+        write_page(files, options.export)
+        return
+    client = Client(options.server, timeout=3) if options.server else None
+    server = PageServer(files, host=options.host, port=options.port, client=client)
+    serve_page(server, open_browser=options.open)
+
+
 def _parser() -> argparse.ArgumentParser:
     from components.recipes import RECIPES
-    from serving.server.command import add_flags
+    from serving.server.command import add_flags, port
 
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--verbose", action="store_true", help="show the logs of all libraries")
@@ -285,6 +331,35 @@ def _parser() -> argparse.ArgumentParser:
     server.add_argument("--tls-key", metavar="PEM", help="its key")
     predict.set_defaults(command=_predict)
 
+    verify = commands.add_parser(
+        "verify-bundle",
+        parents=[common],
+        help="check a bundle of edge models: checksums, and what each answers",
+        description="Exit codes: 0 sound, 1 damaged or a model answers otherwise, 2 no bundle.",
+    )
+    verify.add_argument("bundle", type=Path, metavar="BUNDLE", help="the zip, or its directory")
+    verify.set_defaults(command=_verify_bundle)
+
+    parity = commands.add_parser(
+        "parity",
+        parents=[root, common],
+        help="compare everything that runs the network, digit by digit",
+        description="Exit codes: 0 the contract holds, 1 it is broken, 2 bad input.",
+    )
+    parity.add_argument(
+        "--data", help="take its test split, not the bundle's golden digits; as in `digits run`"
+    )
+    parity.add_argument("--digits", type=_positive, metavar="N", help="only the first N")
+    parity.add_argument(
+        "--server",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="ask a server that runs already, instead of starting `digits serve`; repeatable",
+    )
+    parity.add_argument("--web", action="store_true", help="run LiteRT.js in headless Chromium too")
+    parity.set_defaults(command=_parity)
+
     serve = commands.add_parser(
         "serve",
         parents=[root, common],
@@ -298,6 +373,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_flags(serve, model_name="digits", rest_api_port=8501)
     serve.set_defaults(command=_serve)
+
+    demo = commands.add_parser(
+        "demo",
+        parents=[root, common],
+        help="a web page that runs the edge model: draw a digit",
+    )
+    demo.add_argument("--host", default="127.0.0.1", help="to bind (default: 127.0.0.1)")
+    demo.add_argument(
+        "--port", type=port, default=0, metavar="N", help="(default: any that is free)"
+    )
+    demo.add_argument("--server", metavar="ADDRESS", help="show this model server's answers too")
+    demo.add_argument(
+        "--no-open", dest="open", action="store_false", help="do not open a web browser"
+    )
+    demo.add_argument(
+        "--export", type=Path, metavar="DIR", help="write the page for a static web host instead"
+    )
+    demo.set_defaults(command=_demo)
     return parser
 
 

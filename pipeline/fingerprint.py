@@ -22,6 +22,8 @@ _MODULE = re.compile(rf"\b(?:{'|'.join(PACKAGES)})(?:\.\w+)+")
 def fingerprint(text: str) -> str:
     """Hashes the sources of all modules named in a text, and of all that they import of ours.
 
+    Of a package, its data files too.
+
     Args:
         text: for example a component's executor and parameters, as text proto.
 
@@ -33,7 +35,17 @@ def fingerprint(text: str) -> str:
         total.update(f"{library}=={importlib.metadata.version(library)}\n".encode())
     for path in sorted(_closure(set(_MODULE.findall(text)))):
         total.update(path.read_bytes())
+        for data in _data_files(path):
+            total.update(data.read_bytes())
     return total.hexdigest()
+
+
+def _data_files(path: Path) -> list[Path]:
+    """What a package has besides code, if the path is that of a package."""
+    if path.name != "__init__.py":
+        return []
+    files = (file for file in path.parent.rglob("*") if file.is_file())
+    return sorted(file for file in files if file.suffix not in {".py", ".pyc"})
 
 
 def _closure(names: set[str]) -> set[Path]:

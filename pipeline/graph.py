@@ -98,6 +98,7 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
                     edge_model=exporter.outputs["edge_model"],
                     evaluation=edge_evaluator.outputs["evaluation"],
                     blessing=edge_evaluator.outputs["blessing"],
+                    examples=examples,
                     base_directory=str(config.root.edge),
                 )
                 pusher = Pusher(

@@ -63,9 +63,9 @@ def add_flags(parser: argparse.ArgumentParser, *, model_name: str, rest_api_port
         )
 
     add("host", default="127.0.0.1", text="address to bind")
-    add("port", _port, 8500, "of gRPC; 0: none")
+    add("port", port, 8500, "of gRPC; 0: none")
     add("grpc_socket_path", text="Unix socket of gRPC")
-    add("rest_api_port", _port, rest_api_port, "of REST; 0: none")
+    add("rest_api_port", port, rest_api_port, "of REST; 0: none")
     add("rest_api_timeout_in_ms", _positive, 30_000, "wait for the model")
     add("rest_api_enable_cors_support", _boolean, False, "let pages of any origin read answers")
     add("max_request_bytes", _positive, 64 << 20, "of a gRPC message or an HTTP body")
@@ -180,7 +180,8 @@ def _boolean(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"{text}: expected true or false")
 
 
-def _port(text: str) -> int:
+def port(text: str) -> int:
+    """Reads the number of a TCP port, as a flag's type."""
     value = int(text)
     if not 0 <= value < 1 << 16:
         raise argparse.ArgumentTypeError(f"{text}: expected a port, 0 to 65535")
