@@ -48,6 +48,16 @@ export/web/node_modules/.package-lock.json: export/web/package-lock.json
 	npm ci --prefix export/web --loglevel=error
 	@touch $@
 
+# What the tests of a bundle's sources compile and link against, 200 MB. Needs Maven.
+.PHONY: native-libraries
+native-libraries: build/native-libraries/.installed
+
+build/native-libraries/.installed: tests/native/pom.xml
+	@command -v mvn >/dev/null || { echo 'digits: no Maven here, which fetches the libraries; install it (apt install maven)' >&2; exit 2; }
+	mvn --quiet --batch-mode --file tests/native/pom.xml dependency:copy-dependencies \
+	  -DoutputDirectory='$(CURDIR)/$(@D)'
+	@touch $@
+
 # Resolves pyproject.toml anew. uv is needed for this only.
 lock:
 	$(PYTHON) -m venv .venv/lock

@@ -1,10 +1,10 @@
 """The bundle of an app developer: models, what they answer, and how to use them, in one folder.
 
-    models/*.tflite, labels.txt     the edge models
-    model.json                      their description, which model.schema.json describes
-    golden/                         digits and pictures, and what is to come of them
-    sources/                        complete sources for each language
-    README.md, verify.py, SHA256SUMS
+models/*.tflite, labels.txt     the edge models
+model.json                      their description, which model.schema.json describes
+golden/                         digits and pictures, and what is to come of them
+sources/                        complete sources for each language
+README.md, verify.py, SHA256SUMS
 """
 
 import hashlib
@@ -85,9 +85,9 @@ def kernel_tolerance(model: bytes) -> float:
     """Returns by how much a probability may differ between two kernels that round otherwise.
 
     Floating-point kernels add in other orders. Those of the dynamic variant quantise activations
-    while they run, each in its own way. Integer kernels may differ by one step of the logits, the
-    softmax's inputs: all up or down by a scale s, a probability moves by at most tanh(s / 2), and
-    by one step of its own.
+    while they run, each in its own way. Integer kernels may differ by two steps of the logits,
+    the softmax's inputs (one is not enough for one digit in ten thousand): all up or down by 2 s,
+    s the scale, a probability moves by at most tanh(s), and by one step of its own.
     """
     parsed = schema.ModelT.InitFromPackedBuf(model, 0)
     (graph,) = parsed.subgraphs
@@ -100,7 +100,7 @@ def kernel_tolerance(model: bytes) -> float:
     logits, output = (graph.tensors[ends[0]] for ends in (softmax.inputs, softmax.outputs))
     if output.type == schema.TensorType.FLOAT32:
         return DYNAMIC_TOLERANCE if is_quantised(model) else FLOAT_TOLERANCE
-    return math.tanh(logits.quantization.scale[0] / 2) + float(output.quantization.scale[0])
+    return math.tanh(logits.quantization.scale[0]) + float(output.quantization.scale[0])
 
 
 def is_quantised(model: bytes) -> bool:
@@ -111,7 +111,7 @@ def is_quantised(model: bytes) -> bool:
 
 
 def _write_golden(directory: Path, digits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Writes digits and pictures, row by row without headers, so that any language can read them."""
+    """Writes digits and pictures, without headers, so that any language can read them."""
     folder = directory / "golden"
     (folder / "pictures").mkdir(parents=True)
     (folder / "digits.bin").write_bytes(digits.tobytes())
@@ -195,15 +195,16 @@ def arena_definition(arena_bytes: int | None) -> str:
     """Returns the lines of C that size the tensor arena, or say how to."""
     if arena_bytes is None:
         return (
-            "/* Not measured: TensorFlow Lite Micro was not there when the bundle was made. "
-            "Measure it with\n * tflite_micro.runtime.Interpreter.from_bytes(model)"
-            ".print_allocations() and define it here. */\n"
+            "/* Not measured: TensorFlow Lite Micro was not there when the bundle was made. In\n"
+            " * Python, tflite_micro.runtime.Interpreter.from_bytes(model).print_allocations()\n"
+            " * prints it. */\n"
             "#ifndef DIGITS_ARENA_BYTES\n"
             '#error "define DIGITS_ARENA_BYTES, the bytes of the tensor arena"\n'
             "#endif"
         )
     return (
-        "/* Measured with TensorFlow Lite Micro on a machine of 64 bits, where pointers take twice\n"
-        " * the room of a microcontroller's. Optimised kernels, CMSIS-NN's say, may ask for more. */\n"
+        "/* Measured with TensorFlow Lite Micro on a machine of 64 bits, whose pointers take\n"
+        " * twice the room of a microcontroller's. Optimised kernels, say CMSIS-NN's, may ask\n"
+        " * for more. */\n"
         f"#ifndef DIGITS_ARENA_BYTES\n#define DIGITS_ARENA_BYTES {arena_bytes}\n#endif"
     )

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,10 @@ BATCH = 500
 START_SECONDS = 120
 STOP_SECONDS = 30
 REQUEST_SECONDS = 60
+
+
+#: From uint8 [n, 28, 28] to probabilities, float [n, 10]: the real values of what was answered.
+Run = Callable[[np.ndarray], np.ndarray]
 
 
 class Same(NamedTuple):
@@ -49,15 +53,14 @@ class Engine:
 
     Attributes:
         name: as the table shows it.
-        run: from uint8 [n, 28, 28] to probabilities, float [n, 10]: the real values of what it
-            answered.
+        run: runs it.
         quantised: whether weights or activations are.
         pictures: whether it takes pictures, in which it finds the digit first.
         same: what its probabilities must be.
     """
 
     name: str
-    run: Callable[[np.ndarray], np.ndarray]
+    run: Run
     quantised: bool = False
     pictures: bool = False
     same: Same | None = None
@@ -81,24 +84,19 @@ def litert_name(variant: str, *, built_in: bool = False) -> str:
 
 def keras_engine(root: RunRoot, edge: Path) -> Found:
     """The trainer's own model, if the run's artifacts are still there."""
-    name = "Keras"
-    expected = json.loads((edge / DESCRIPTION_FILE).read_text())["source_saved_model_sha256"]
-    for saved_model in sorted(root.artifacts.glob("Trainer/model/*/Format-Serving")):
-        if sha256_of_directory(str(saved_model)) != expected:
-            continue
-        path = root.artifacts / "Trainer" / "model_run" / saved_model.parent.name / "model.keras"
-        if path.exists():
-            import keras
+    path = _keras_file(root, edge)
+    if path is None:
+        yield Missing("Keras", f"{root.artifacts}: no trainer's model of this version")
+        return
+    import keras
 
-            model = keras.saving.load_model(path)
-            yield Engine(
-                name,
-                lambda digits: model.predict(
-                    digits[..., None].astype(np.float32) / 255, batch_size=BATCH, verbose=0
-                ),
-            )
-            return
-    yield Missing(name, f"{root.artifacts}: no trainer's model of this version")
+    model = keras.saving.load_model(path)
+    yield Engine(
+        "Keras",
+        lambda digits: model.predict(
+            digits[..., None].astype(np.float32) / 255, batch_size=BATCH, verbose=0
+        ),
+    )
 
 
 def saved_model_engines(directory: Path) -> Found:
@@ -107,7 +105,7 @@ def saved_model_engines(directory: Path) -> Found:
 
     model = tf.saved_model.load(str(directory))
 
-    def through(signature: str, argument: str, encode: Callable[[np.ndarray], Any]) -> Any:
+    def through(signature: str, argument: str, encode: Callable[[np.ndarray], Any]) -> Run:
         def run(digits: np.ndarray) -> np.ndarray:
             answers = [
                 model.signatures[signature](**{argument: tf.constant(encode(batch))})
@@ -150,7 +148,10 @@ def litert_engines(edge: Path) -> Found:
 
 
 def micro_engines(edge: Path) -> Found:
-    """TensorFlow Lite Micro, whose integer arithmetic is that of LiteRT's built-in kernels."""
+    """TensorFlow Lite Micro, whose integer arithmetic is that of LiteRT's built-in kernels.
+
+    But for the softmax, which may differ by one step of the output.
+    """
     name = "TensorFlow Lite Micro"
     try:
         from export.micro import MicroModel
@@ -165,14 +166,14 @@ def micro_engines(edge: Path) -> Found:
         except ValueError as error:
             yield Missing(label, str(error))
             continue
-        exact = variant["output"]["dtype"] != "float32"
+        output = variant["output"]
         yield Engine(
             label,
             _through_micro(model, variant),
             is_quantised(content),
             same=Same(
                 litert_name(variant["name"], built_in=True),
-                0.0 if exact else variant["kernel_tolerance"],
+                variant["kernel_tolerance"] if output["dtype"] == "float32" else output["scale"],
             ),
         )
 
@@ -254,19 +255,27 @@ def latest_edge(root: RunRoot) -> tuple[Path, Path]:
     return edge, served
 
 
+def _keras_file(root: RunRoot, edge: Path) -> Path | None:
+    """The Keras model that was saved beside the SavedModel of which the edge model was made."""
+    expected = json.loads((edge / DESCRIPTION_FILE).read_text())["source_saved_model_sha256"]
+    for saved_model in sorted(root.artifacts.glob("Trainer/model/*/Format-Serving")):
+        path = root.artifacts / "Trainer" / "model_run" / saved_model.parent.name / "model.keras"
+        if path.exists() and sha256_of_directory(str(saved_model)) == expected:
+            return path
+    return None
+
+
 def _variants(edge: Path) -> list[dict[str, Any]]:
     return json.loads((edge / DESCRIPTION_FILE).read_text())["variants"]
 
 
-def _litert(
-    content: bytes, variant: dict[str, Any], kernels: Any
-) -> Callable[[np.ndarray], np.ndarray]:
+def _litert(content: bytes, variant: dict[str, Any], kernels: Any) -> Run:
     return lambda digits: verify.probabilities(
         verify.run(content, digits, kernels), variant["output"]
     )
 
 
-def _through_micro(model: Any, variant: dict[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
+def _through_micro(model: Any, variant: dict[str, Any]) -> Run:
     return lambda digits: verify.probabilities(model.run(digits), variant["output"])
 
 
@@ -280,7 +289,7 @@ def _server_engine(name: str, address: str, litert: bool) -> Engine:
 
 
 def _wait_for_server(
-    process: "subprocess.Popen[bytes]", port: int, rest_port: int, log: Any
+    process: "subprocess.Popen[bytes]", port: int, rest_port: int, log: IO[bytes]
 ) -> None:
     deadline = time.monotonic() + START_SECONDS
     waiting = [port, rest_port]
@@ -291,7 +300,7 @@ def _wait_for_server(
                 continue
         if process.poll() is not None or time.monotonic() > deadline:
             log.seek(0)
-            *_, last = [b"(no output)", *log.read().splitlines()]
+            last = [b"(no output)", *log.read().splitlines()][-1]
             raise InputError(f"digits serve did not start: {last.decode(errors='replace')}")
         time.sleep(0.1)
 
@@ -311,4 +320,6 @@ def _example(digit: np.ndarray) -> bytes:
     import tensorflow as tf
 
     image = tf.train.Feature(bytes_list=tf.train.BytesList(value=[digit.tobytes()]))
-    return tf.train.Example(features=tf.train.Features(feature={"image": image})).SerializeToString()
+    return tf.train.Example(
+        features=tf.train.Features(feature={"image": image})
+    ).SerializeToString()

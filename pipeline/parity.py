@@ -4,10 +4,11 @@ The reference is the first engine, Keras where it is there. The contract:
 
 - an engine in floating point gives each digit the reference's label;
 - a quantised one gives the reference's label to at least 99.9 % of the digits;
-- TensorFlow Lite Micro gives the very scores of LiteRT's built-in kernels, and a server with the
-  backend LiteRT those of LiteRT;
-- LiteRT's default kernels and LiteRT.js, which round otherwise, differ from the built-in ones by
-  at most the variant's `kernel_tolerance`, one step of its logits.
+- a server with the backend LiteRT gives LiteRT's very scores;
+- TensorFlow Lite Micro gives those of LiteRT's built-in kernels, or one step of the output more or
+  less: the logits are the same, but its softmax rounds otherwise;
+- LiteRT's default kernels and LiteRT.js, which round everywhere otherwise, differ from the
+  built-in ones by at most the variant's `kernel_tolerance`, two steps of its logits.
 """
 
 import contextlib
@@ -67,7 +68,9 @@ def compare(running: Iterable[Engine], digits: np.ndarray) -> Iterator[Row]:
     for engine in running:
         found = np.asarray(engine.run(digits), np.float32)
         if found.shape != (len(digits), 10):
-            raise RuntimeError(f"{engine.name}: {list(found.shape)} answers to {len(digits)} digits")
+            raise RuntimeError(
+                f"{engine.name}: {list(found.shape)} answers to {len(digits)} digits"
+            )
         answers[engine.name] = found
         reference = reference or engine
         if engine.pictures not in expected:

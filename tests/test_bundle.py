@@ -90,13 +90,16 @@ def test_golden_digits_are_of_the_test_split_and_come_in_any_order(bundle, descr
 
 
 def test_microcontrollers_give_the_golden_bytes(bundle, description):
-    """An engine that had no part in making them."""
+    """An engine that had no part in making them; its softmax may differ in the last bit."""
     digits = np.fromfile(bundle / "golden/digits.bin", np.uint8).reshape(-1, 28, 28)
     integers = [v for v in description["variants"] if v["output"]["dtype"] != "float32"]
     assert DEFAULT_VARIANT in [variant["name"] for variant in integers]
     for variant in integers:
         answers = MicroModel((bundle / variant["file"]).read_bytes()).run(digits)
-        assert answers.tobytes() == (bundle / variant["golden"]).read_bytes(), variant["name"]
+        expected = np.fromfile(bundle / variant["golden"], answers.dtype).reshape(-1, 10)
+        difference = np.abs(answers.astype(int) - expected)
+        assert difference.max() <= 1, variant["name"]
+        assert (difference.max(1) == 0).mean() > 0.99, variant["name"]
 
 
 def test_golden_probabilities_are_what_the_app_gets(bundle, description):
@@ -203,8 +206,8 @@ class TestMicrocontrollers:
             assert f"operators.Add{name}();" in source
 
 
-def test_one_step_of_the_logits_moves_no_probability_further_than_the_tolerance(bundle):
-    """Against random logits, each moved by one step up or down."""
+def test_two_steps_of_the_logits_move_no_probability_further_than_the_tolerance(bundle):
+    """Against random logits, each moved by two steps up or down."""
     model = schema.ModelT.InitFromPackedBuf((bundle / MODEL_FILE).read_bytes(), 0)
     (graph,) = model.subgraphs
     logits, *_ = (t for t in graph.tensors if list(t.shape) == [1, 10] and t.quantization.scale < 1)
@@ -217,7 +220,7 @@ def test_one_step_of_the_logits_moves_no_probability_further_than_the_tolerance(
 
     random = np.random.default_rng(0)
     values = random.normal(0, 2, (20_000, 10))
-    moved = values + scale * random.choice([-1, 1], values.shape)
+    moved = values + 2 * scale * random.choice([-1, 1], values.shape)
     largest = np.abs(softmax(values) - softmax(moved)).max()
     assert tolerance / 2 < largest < tolerance
 

@@ -189,9 +189,25 @@ class TestCpp:
         shared = unpacked(library("tensorflow-lite-*-linux-x86_64.jar"), name, directory)
         sources = bundle / "sources"
         for command in (
-            ["c++", "-std=c++17", *WARNINGS, "-isystem", headers, "-c", sources / "cpp/classify.cpp"],
+            [
+                "c++",
+                "-std=c++17",
+                *WARNINGS,
+                "-isystem",
+                headers,
+                "-c",
+                sources / "cpp/classify.cpp",
+            ],
             ["cc", "-std=c99", *WARNINGS, "-c", sources / "c/centre_digit.c"],
-            ["c++", "classify.o", "centre_digit.o", shared, f"-Wl,-rpath,{shared.parent}", "-o", "classify"],
+            [
+                "c++",
+                "classify.o",
+                "centre_digit.o",
+                shared,
+                f"-Wl,-rpath,{shared.parent}",
+                "-o",
+                "classify",
+            ],
         ):
             subprocess.run(command, cwd=directory, check=True)
         return directory / "classify"

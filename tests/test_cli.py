@@ -33,7 +33,7 @@ def test_serving_imports_no_tensorflow():
 
 
 def test_the_edge_runtime_imports_litert_only():
-    heavy = HEAVY & imported("import export.edge_model")
+    heavy = HEAVY & imported("import export.edge_model, export.verify")
     assert heavy == {"ai_edge_litert"}
 
 

@@ -34,6 +34,8 @@ def edit(monkeypatch):
         ("components.preprocessing.preprocessing_fn", "components.preprocessing", True),
         ("components.preprocessing.preprocessing_fn", "components.model", False),
         ("components.edge_exporter.TFLiteExporter_Executor", "export.tflite", True),
+        ("components.pushers.EdgePusher_Executor", "export.bundle", True),
+        ("components.pushers.EdgePusher_Executor", "export.templates.__init__", True),
         ("components.evaluation.Executor", "components.metrics", True),
         ("tfx.components.statistics_gen.executor.Executor", "components.trainer", False),
     ],
@@ -43,6 +45,19 @@ def test_an_edit_changes_what_depends_on_it_and_nothing_else(edit, named, edited
     before = fingerprint(text)
     edit(edited)
     assert (fingerprint(text) != before) == changes
+
+
+def test_an_edited_template_changes_what_renders_it(monkeypatch):
+    read = module.Path.read_bytes
+
+    def edited(path):
+        return read(path) + (b"\n" if path.name == "centre_digit.c.template" else b"")
+
+    pusher, exporter = "components.pushers.EdgePusher", "components.edge_exporter.TFLiteExporter"
+    before = fingerprint(pusher), fingerprint(exporter)
+    monkeypatch.setattr(module.Path, "read_bytes", edited)
+    assert fingerprint(pusher) != before[0]
+    assert fingerprint(exporter) == before[1]
 
 
 def test_a_library_release_changes_everything(monkeypatch):

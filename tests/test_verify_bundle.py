@@ -15,6 +15,7 @@ import pytest
 from export import verify
 from export.edge_model import MODEL_FILE
 
+
 @pytest.fixture(scope="module")
 def pushed(pipeline_run) -> Path:
     return pipeline_run.root / "edge" / pipeline_run.versions()["edge"][0]
@@ -59,9 +60,9 @@ def truncate(bundle: Path) -> None:
     path.write_bytes(path.read_bytes()[:50_000])
 
 
-def flip(path: Path, place: int) -> None:
+def flip(path: Path, place: int, bits: int = 1) -> None:
     content = bytearray(path.read_bytes())
-    content[place] ^= 1
+    content[place] ^= bits
     path.write_bytes(content)
 
 
@@ -103,9 +104,7 @@ def test_it_runs_alone_with_litert_and_numpy_only(pushed, tmp_path):
     variants = json.loads((folder / "model.json").read_text())["variants"]
     assert done.stdout.count("golden digits as expected") == len(variants)
     flip(folder / MODEL_FILE, 60_000)
-    done = subprocess.run(
-        [sys.executable, "verify.py"], cwd=folder, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "verify.py"], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith(f"verify: {folder}: {MODEL_FILE}: ")
     done = subprocess.run([sys.executable, "verify.py", "nowhere"], cwd=folder, capture_output=True)
@@ -114,7 +113,10 @@ def test_it_runs_alone_with_litert_and_numpy_only(pushed, tmp_path):
 
 DAMAGE = {
     "truncated model": (truncate, rf"{MODEL_FILE}: 50,000 bytes with sha256 \w+; SHA256SUMS says"),
-    "flipped byte": (lambda b: flip(b / MODEL_FILE, 60_000), rf"{MODEL_FILE}: .* bytes with sha256"),
+    "flipped byte": (
+        lambda b: flip(b / MODEL_FILE, 60_000),
+        rf"{MODEL_FILE}: .* bytes with sha256",
+    ),
     "empty model": (lambda b: (b / MODEL_FILE).write_bytes(b""), f"{MODEL_FILE}: 0 bytes with"),
     "missing model": (lambda b: (b / MODEL_FILE).unlink(), f"{MODEL_FILE}: missing"),
     "missing golden file": (
@@ -142,7 +144,7 @@ DAMAGE = {
         f"{MODEL_FILE}: not the model that model.json describes",
     ),
     "other answers expected": (
-        lambda b: (flip(b / "golden/uint8.bin", 1234), sign(b)),
+        lambda b: (flip(b / "golden/uint8.bin", 1234, 0x40), sign(b)),
         f"{MODEL_FILE}: other answers than expected to 1 of 256 golden digits",
     ),
     "too little tolerance for the default kernels": (

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from export.edge_model import MODEL_FILE, EdgeModel
 from export.web_engine import LiteRtJs, chromium, wait_until_loaded
@@ -306,6 +307,16 @@ def test_a_photo_is_dropped(open_page, url, model, sample):
     assert page.inner_text("#label") == "7"
 
 
+def test_a_photo_that_was_taken_sideways_is_turned(open_page, url, sample):
+    upright = Image.fromarray(255 - enlarge(sample[0][1234]))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # turn it clockwise to see it
+    photo = io.BytesIO()
+    upright.transpose(Image.Transpose.ROTATE_90).save(photo, "PNG", exif=exif)
+    (digit,) = in_page(open_page(url), [photo.getvalue()])
+    np.testing.assert_array_equal(digit, centre_digit(np.asarray(upright)))
+
+
 def test_bad_files_are_refused_in_words(open_page, url):
     page = open_page(url)
     huge = io.BytesIO()
@@ -343,6 +354,12 @@ def test_it_works_without_a_network(open_page, edge):
     with PageServer(page_files(edge)).running() as server:
         page = open_page(server.url)
         page.wait_for_selector("html[data-offline]")
+        asked = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.reload()
+        wait_until_loaded(page)
+        assert len(asked) > 10
+        assert {urlsplit(address).netloc for address in asked} == {urlsplit(server.url).netloc}
     page.reload()
     wait_until_loaded(page)
     draw(page, SEVEN)

@@ -42,6 +42,7 @@ async function lookAt(bytes, finished) {
   digit = bytes;
   view.showSeen(bytes, SIDE);
   view.showControls(pad);
+  view.speak("");
   await loading;
   if (digit !== bytes) return; // a newer one has come
   if (!bytes.some(Boolean)) return view.showNothing("No digit found: too little contrast");
@@ -49,14 +50,16 @@ async function lookAt(bytes, finished) {
   if (digit !== bytes) return;
   view.showAnswer(answer);
   if (!finished) return;
-  view.speak(answer.probabilities);
+  view.speak(view.inWords(answer.probabilities));
   if (serverAddress) await askServer(bytes);
 }
 
 async function askServer(bytes) {
   view.showServer({ waiting: true });
   const answer = await ask(bytes);
-  if (digit === bytes) view.showServer(answer);
+  if (digit !== bytes) return;
+  view.showServer(answer);
+  if (answer.probabilities) view.speak(`The server says ${view.inWords(answer.probabilities)}`);
 }
 
 async function lookAtPicture(file) {

@@ -83,10 +83,15 @@ function showBars(probabilities, top) {
   });
 }
 
-/** Says the answer to a screen reader: once a stroke has ended, not while it grows. */
-export function speak(probabilities) {
+/** Says words to a screen reader: once a stroke has ended, not while it grows. */
+export function speak(words) {
+  find("spoken").textContent = words;
+}
+
+/** The most probable digit and its probability. */
+export function inWords(probabilities) {
   const [first] = rank(probabilities);
-  find("spoken").textContent = `${first}, ${percent(probabilities[first])}`;
+  return `${first}, ${percent(probabilities[first])}`;
 }
 
 export function showServer({ waiting, error, probabilities, milliseconds }) {
@@ -95,9 +100,8 @@ export function showServer({ waiting, error, probabilities, milliseconds }) {
     find("server-words").textContent = error ?? "…";
     return;
   }
-  const [first] = rank(probabilities);
   fill("server", probabilities);
-  find("server-words").textContent = `${first}, ${percent(probabilities[first])}, ${time(milliseconds)}`;
+  find("server-words").textContent = `${inWords(probabilities)}, ${time(milliseconds)}`;
 }
 
 export function showSpeed({ median, runs }) {

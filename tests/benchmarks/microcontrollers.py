@@ -3,22 +3,20 @@
     make bench-microcontrollers DATA=DIR [ARGS="--recipes best best-25k best-10k --roots DIR"]
 
 Runs the whole pipeline once a recipe, then every test digit through TensorFlow Lite Micro's
-interpreter, whose answers must be LiteRT's.
+interpreter, whose scores must be those of LiteRT's built-in kernels.
 """
 
 import argparse
-import re
 import tempfile
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
-from tflite_micro.python.tflite_micro import runtime
 
-from export.edge_model import MODEL_FILE, EdgeModel
+from export import verify
+from export.edge_model import MODEL_FILE
+from export.micro import MicroModel, arena_bytes
 from pipeline.config import RunRoot
-from pipeline.quiet import stderr_to
 from serving.predict import latest_version
 from tests.benchmarks.runs import run_pipeline, test_digits
 
@@ -43,44 +41,20 @@ def main() -> None:
         for recipe in options.recipes:
             root = (options.roots or Path(directory)) / f"{recipe}-1"
             model = run_pipeline(options.data, recipe, 1, root)["model"]
-            path = latest_version(RunRoot(root).edge) / MODEL_FILE
-            content = path.read_bytes()
-            edge = EdgeModel(path)
-            scores = edge.predict(images) / edge.output.scale + edge.output.zero_point
-            micro = _micro_scores(content, images)
+            content = (latest_version(RunRoot(root).edge) / MODEL_FILE).read_bytes()
+            litert = verify.run(content, images, verify.BUILT_IN)
+            micro = MicroModel(content).run(images)
             table.add_row(
                 recipe,
                 f"{model['parameters']:,}",
                 f"{model['accuracy']:.2%}",
                 f"{(micro.argmax(1) == labels).mean():.2%}",
                 f"{len(content):,}",
-                f"{_arena_bytes(content):,}",
-                f"{(micro == np.round(scores)).all(1).sum():,}",
+                f"{arena_bytes(content):,}",
+                f"{(micro == litert).all(1).sum():,}",
                 f"{model['training_seconds']:.0f}",
             )
     console.print(table)
-
-
-def _micro_scores(content: bytes, images: np.ndarray) -> np.ndarray:
-    interpreter = runtime.Interpreter.from_bytes(content)
-    scores = np.empty((len(images), 10), np.uint8)
-    for row, image in enumerate(images):
-        interpreter.set_input(image[None, :, :, None], 0)
-        interpreter.invoke()
-        scores[row] = interpreter.get_output(0)
-    return scores
-
-
-def _arena_bytes(content: bytes) -> int:
-    """The tensor arena that a model takes, which the recording allocator prints."""
-    with tempfile.TemporaryDirectory() as directory:
-        log = Path(directory, "log")
-        with stderr_to(log):
-            runtime.Interpreter.from_bytes(content).print_allocations()
-        found = re.search(r"Arena allocation total (\d+) bytes", log.read_text())
-    if not found:
-        raise SystemExit("TensorFlow Lite Micro did not print the size of its arena")
-    return int(found[1])
 
 
 if __name__ == "__main__":
