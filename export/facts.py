@@ -253,8 +253,8 @@ class Pushed(_Part):
     """The version that a run pushed, and where to."""
 
     version: str
-    serving: str
-    edge: str
+    serving: str | None = None
+    edge: str | None = None
 
 
 class Artifact(_Part):
@@ -272,6 +272,7 @@ class Lineage(_Part):
     Attributes:
         data_fingerprint: ExampleGen's, of the files that it read.
         data_sha256: of all examples whatever their order; None if no edge model was made.
+        served_sha256: of the served model's files, where its figures are not at hand.
         commit: of the sources, with `-dirty` where they differ; None outside of git.
         versions: of the interpreter and of the libraries that shape the results.
         platform: where the run was.
@@ -280,6 +281,7 @@ class Lineage(_Part):
 
     data_fingerprint: str | None = None
     data_sha256: str | None = None
+    served_sha256: str | None = None
     commit: str | None = None
     versions: dict[str, str] = {}
     platform: str | None = None

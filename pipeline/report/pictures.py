@@ -24,17 +24,17 @@ def look(examples: artifact.Artifact, model: artifact.Artifact | None) -> dict[s
         examples: ExampleGen's.
         model: the Trainer's, if the run came that far: for the mistakes.
     """
-    sums, counts = np.zeros((CLASSES, HEIGHT, WIDTH)), np.zeros(CLASSES)
+    sums, counts = np.zeros((CLASSES, HEIGHT * WIDTH)), np.zeros(CLASSES)
     ink: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
     for split in SPLITS:
         for images, labels in read_digits(examples, split):
-            ink[split].append(images.mean((1, 2)) / 255)
+            pixels = images.reshape(len(images), -1).astype(np.float32)
+            ink[split].append(pixels.mean(1) / 255)
             if split == "train":
                 counts += np.bincount(labels, minlength=CLASSES)
-                for digit in range(CLASSES):
-                    sums[digit] += images[labels == digit].sum(0, np.uint64)
+                sums += np.eye(CLASSES, dtype=np.float32)[labels].T @ pixels
     means = [
-        _png((total / count).round().astype(np.uint8)) if count else None
+        _png((total / count).round().astype(np.uint8).reshape(HEIGHT, WIDTH)) if count else None
         for total, count in zip(sums, counts, strict=True)
     ]
     return {
