@@ -60,14 +60,14 @@ def _report(
     started: datetime.datetime,
 ) -> Path:
     # They take a second, which a run that fails need not wait for.
+    from pipeline.report.latency import with_latency
     from pipeline.report.pictures import look
     from pipeline.report.write import write_report
 
-    pictures = look(
-        nodes["ExampleGen"].outputs["examples"], nodes["Trainer"].outputs.get("model")
-    )
+    pictures = look(nodes["ExampleGen"].outputs["examples"], nodes["Trainer"].outputs.get("model"))
     directory = config.root.reports / started.strftime("%Y%m%d-%H%M%S")
-    return write_report({**summary, "pictures": pictures}, directory)
+    values = with_latency({**summary, "pictures": pictures}, config.root.path)
+    return write_report(values, directory)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

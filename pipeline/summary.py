@@ -143,7 +143,9 @@ def _model(
     bins = _calibration(plots["topK:1"])
     baseline = None
     if has_baseline:
-        source = path_utils.serving_model_path(blessing.get_string_custom_property("baseline_model"))
+        source = path_utils.serving_model_path(
+            blessing.get_string_custom_property("baseline_model")
+        )
         baseline_sha256 = sha256_of_directory(source)
         baseline = {
             **_accuracy(_evaluation(evaluation, "baseline")[0]),

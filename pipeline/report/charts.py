@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from export.facts import SEED_CLAIM, Facts, Ink, Interval, Stress
+from export.facts import SEED_CLAIM, Facts, Ink, Interval, Stress, wilson_interval
 
 #: The page's colours, by the name of their CSS variable.
 LIGHT = {
@@ -27,7 +29,7 @@ LIGHT = {
     "good": "#16865a",
     "bad": "#cf3434",
 }
-WIDTH = 6.0  # inches
+WIDTH = 5.0  # inches: of a phone, for letters of the size that they have there
 _STYLE = {
     "font.family": "DejaVu Sans",  # the one that matplotlib brings
     "font.size": 9,
@@ -89,14 +91,29 @@ def _themed(name: str, svg: str) -> str:
     return re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
 
 
-def _axes(height: float, columns: int = 1, **options: object) -> tuple[Figure, list[Axes]]:
-    figure = Figure((WIDTH, height), layout="constrained")
-    axes = figure.subplots(1, columns, squeeze=False, **options)  # type: ignore[call-overload]
-    return figure, list(axes[0])
+def _figure(height: float, *, left: float = 0.55, top: float = 0.1, bottom: float = 0.5) -> Figure:
+    """Makes a figure with fixed margins, inches: to find the best ones takes half of a drawing."""
+    figure = Figure((WIDTH, height))
+    figure.subplots_adjust(
+        left=left / WIDTH, right=1 - 0.15 / WIDTH, top=1 - top / height, bottom=bottom / height
+    )
+    return figure
 
 
-def _percent(axis: matplotlib.axis.Axis, digits: int | None = None) -> None:
-    axis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=digits))
+def _rows(count: int, *, left: float, top: float = 0.1, pitch: float = 0.27) -> tuple[Figure, Axes]:
+    """Makes axes with a name for each of so many rows."""
+    figure = _figure(pitch * count + 0.6 + top, left=left, top=top)
+    axes = figure.subplots()
+    axes.set_ylim(count - 0.5, -0.6)
+    axes.tick_params(axis="y", length=0, labelcolor=LIGHT["ink"])
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+    axes.locator_params(axis="x", nbins=6)
+    return figure, axes
+
+
+def _percent(axis: Axis) -> None:
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
 
 
 def _accuracy(facts: Facts) -> Figure | None:
@@ -110,20 +127,15 @@ def _accuracy(facts: Facts) -> Figure | None:
     for name, variant in facts.edge.variants.items() if facts.edge else ():
         colour = "bad" if variant.refusals else "second"
         rows.append((f"edge {name}", variant.accuracy, variant.interval_95, colour))
-    figure, (axes,) = _axes(0.75 + 0.28 * len(rows))
+    figure, axes = _rows(len(rows), left=1.55, top=0.3)
     for row, (_, accuracy, (low, high), colour) in enumerate(rows):
         axes.plot([low, high], [row, row], color=LIGHT[colour], linewidth=2.5, alpha=0.45)
         axes.plot([accuracy], [row], "o", color=LIGHT[colour], markersize=6)
     axes.axvline(SEED_CLAIM, color=LIGHT["good"], linestyle="--", linewidth=1.2)
     axes.text(
-        SEED_CLAIM, -0.75, f"claim {SEED_CLAIM:.1%}", color=LIGHT["good"], ha="right", fontsize=8
+        SEED_CLAIM, -0.75, f"claim {SEED_CLAIM:.1%}", color=LIGHT["good"], ha="center", fontsize=8
     )
     axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
-    axes.set_ylim(len(rows) - 0.5, -1.1)
-    axes.tick_params(axis="y", length=0, labelcolor=LIGHT["ink"])
-    axes.spines["left"].set_visible(False)
-    axes.grid(axis="x")
-    axes.locator_params(axis="x", nbins=6)
     _percent(axes.xaxis)
     axes.set_xlabel("test accuracy, with its 95 % interval")
     return figure
@@ -132,26 +144,34 @@ def _accuracy(facts: Facts) -> Figure | None:
 def _training(facts: Facts) -> Figure | None:
     if not facts.model:
         return None
-    figure, panels = _axes(2.5, 2)
-    for axes, metric in zip(panels, ("loss", "accuracy"), strict=True):
-        for name, label, colour in (
-            (metric, "train", "accent"),
-            (f"val_{metric}", "validation", "second"),
-        ):
-            points = facts.model.curve(name)
-            marker = "o" if len(points) < 15 else ""
-            axes.plot(
-                *zip(*points, strict=True), color=LIGHT[colour], label=label, marker=marker, ms=3.5
-            ) if points else None
-        axes.set_title(metric)
+    figure = _figure(2.8, top=0.3)
+    panels = figure.subplots(1, 2, gridspec_kw={"wspace": 0.36})
+    for name, label, colour in (("", "train", "accent"), ("val_", "validation", "second")):
+        losses = facts.model.curve(f"{name}loss")
+        errors = [(epoch, 1 - share) for epoch, share in facts.model.curve(f"{name}accuracy")]
+        for axes, points in zip(panels, (losses, errors), strict=True):
+            points = [(epoch, value) for epoch, value in points if value > 0]  # of a log scale
+            if points:
+                marker = "o" if len(points) < 15 else ""
+                epochs, values = zip(*points, strict=True)
+                axes.plot(epochs, values, color=LIGHT[colour], label=label, marker=marker, ms=3.5)
+    for axes, title, form in (
+        (panels[0], "loss", "{:g}"),
+        (panels[1], "digits missed", "{:.3g} %"),
+    ):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_locator(NullLocator())
+        scale = 100 if "%" in form else 1
+        axes.yaxis.set_major_formatter(
+            FuncFormatter(lambda value, _, form=form, scale=scale: form.format(value * scale))
+        )
+        axes.set_title(title)
         axes.set_xlabel("epoch")
         axes.grid(axis="y")
-        axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
-    _percent(panels[1].yaxis)
-    panels[0].set_yscale("log")
-    panels[0].yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
-    panels[0].yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
-    panels[1].legend(loc="lower right")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    if panels[1].lines:
+        panels[1].legend(loc="upper right")
     return figure
 
 
@@ -160,7 +180,8 @@ def _confusion(facts: Facts) -> Figure | None:
         return None
     matrix = facts.model.confusion_matrix
     worst = facts.model.confusions[0].count if facts.model.confusions else 1
-    figure, (axes,) = _axes(4.9)
+    figure = _figure(4.8, left=0.45)
+    axes = figure.subplots()
     for actual, row in enumerate(matrix):
         for predicted, count in enumerate(row):
             right = actual == predicted
@@ -176,7 +197,12 @@ def _confusion(facts: Facts) -> Figure | None:
             axes.add_patch(patch)
             if count:
                 axes.text(
-                    predicted, actual, f"{count}", ha="center", va="center", fontsize=8 + right * 0.5
+                    predicted,
+                    actual,
+                    f"{count}",
+                    ha="center",
+                    va="center",
+                    fontsize=8 + right * 0.5,
                 )
     axes.set_xlim(-0.5, 9.5)
     axes.set_ylim(9.5, -0.5)
@@ -193,8 +219,8 @@ def _confusion(facts: Facts) -> Figure | None:
 def _recall(facts: Facts) -> Figure | None:
     if not facts.model:
         return None
-    figure, (axes,) = _axes(3.4)
     model = facts.model
+    figure, axes = _rows(len(model.recall), left=0.55, top=0.3, pitch=0.4)
     for digit, (recall, (low, high)) in enumerate(
         zip(model.recall, model.recall_interval_95, strict=True)
     ):
@@ -202,15 +228,8 @@ def _recall(facts: Facts) -> Figure | None:
         axes.plot([low, high], [digit, digit], color=colour, linewidth=2.5, alpha=0.45)
         axes.plot([recall], [digit], "o", color=colour, markersize=6)
     axes.axvline(model.accuracy, color=LIGHT["muted"], linestyle="--", linewidth=1)
-    axes.text(
-        model.accuracy, -0.8, "all digits", color=LIGHT["muted"], ha="center", fontsize=8
-    )
-    axes.set_yticks(range(10))
-    axes.set_ylim(9.6, -1.2)
-    axes.tick_params(axis="y", length=0, labelcolor=LIGHT["ink"])
-    axes.spines["left"].set_visible(False)
-    axes.grid(axis="x")
-    axes.locator_params(axis="x", nbins=6)
+    axes.text(model.accuracy, -0.75, "all digits", color=LIGHT["muted"], ha="center", fontsize=8)
+    axes.set_yticks(range(len(model.recall)))
     _percent(axes.xaxis)
     axes.set_xlabel("recall, with its 95 % interval")
     axes.set_ylabel("digit")
@@ -221,20 +240,23 @@ def _calibration(facts: Facts) -> Figure | None:
     if not facts.model or not facts.model.calibration:
         return None
     bins = facts.model.calibration
-    figure = Figure((WIDTH, 4.2), layout="constrained")
+    figure = _figure(5.2, left=0.7)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     upper.plot([0, 1], [0, 1], color=LIGHT["muted"], linestyle="--", linewidth=1)
-    upper.text(0.2, 0.23, "as sure as right", color=LIGHT["muted"], fontsize=8, rotation=27)
+    upper.text(0.2, 0.23, "as sure as right", color=LIGHT["muted"], fontsize=8, rotation=38)
+    for part in bins:
+        reach = wilson_interval(round(part.accuracy * part.count), part.count)
+        upper.plot([part.confidence] * 2, reach, color=LIGHT["accent"], linewidth=2.5, alpha=0.4)
     upper.plot(
         [part.confidence for part in bins],
         [part.accuracy for part in bins],
-        "o-",
+        "o",
         color=LIGHT["accent"],
-        markersize=5,
+        markersize=6,
     )
-    upper.set_ylabel("share that is right")
+    upper.set_ylabel("share that is right, with its 95 % interval")
     upper.set_ylim(-0.03, 1.05)
-    _percent(upper.yaxis, 0)
+    _percent(upper.yaxis)
     lower.bar(
         [part.lower for part in bins],
         [part.count for part in bins],
@@ -247,7 +269,7 @@ def _calibration(facts: Facts) -> Figure | None:
     lower.set_ylabel("digits")
     lower.set_xlabel("probability of the first choice")
     lower.set_xlim(0, 1.01)
-    _percent(lower.xaxis, 0)
+    _percent(lower.xaxis)
     for axes in (upper, lower):
         axes.grid(axis="y")
     return figure
@@ -257,7 +279,7 @@ def _stress(facts: Facts) -> Figure | None:
     stress = facts.edge.stress if facts.edge else None
     if not stress:
         return None
-    figure, (axes,) = _axes(1.0 + 0.28 * len(stress.disturbances))
+    figure, axes = _rows(len(stress.disturbances), left=2.05, top=0.3)
     _dumbbells(axes, stress)
     return figure
 
@@ -277,11 +299,6 @@ def _dumbbells(axes: Axes, stress: Stress) -> None:
         preprocessed, rows, "o", color=LIGHT["accent"], label="through preprocessing", markersize=7
     )
     axes.set_yticks(rows, list(stress.disturbances))
-    axes.invert_yaxis()
-    axes.tick_params(axis="y", length=0, labelcolor=LIGHT["ink"])
-    axes.spines["left"].set_visible(False)
-    axes.grid(axis="x")
-    axes.locator_params(axis="x", nbins=6)
     _percent(axes.xaxis)
     axes.set_xlabel("accuracy of the edge model")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
@@ -291,16 +308,12 @@ def _sizes(facts: Facts) -> Figure | None:
     if not facts.edge or not facts.edge.variants:
         return None
     variants = facts.edge.variants
-    figure, (axes,) = _axes(0.8 + 0.28 * len(variants))
+    figure, axes = _rows(len(variants), left=0.9)
     colours = [LIGHT["bad" if variant.refusals else "accent"] for variant in variants.values()]
     kilobytes = [variant.bytes / 1000 for variant in variants.values()]
     bars = axes.barh(list(variants), kilobytes, color=colours, alpha=0.75, height=0.6)
     axes.bar_label(bars, fmt="%.0f kB", padding=4, color=LIGHT["ink"], fontsize=8)
-    axes.invert_yaxis()
-    axes.tick_params(axis="y", length=0, labelcolor=LIGHT["ink"])
-    axes.spines["left"].set_visible(False)
     axes.margins(x=0.12)
-    axes.grid(axis="x")
     axes.set_xlabel("size of the file, kB")
     return figure
 
@@ -308,7 +321,8 @@ def _sizes(facts: Facts) -> Figure | None:
 def _labels(facts: Facts) -> Figure | None:
     if not facts.data:
         return None
-    figure, (axes,) = _axes(2.2)
+    figure = _figure(2.5, top=0.3, left=0.7)
+    axes = figure.subplots()
     splits = facts.data.splits
     width = 0.8 / len(splits)
     for index, (name, split) in enumerate(splits.items()):
@@ -318,7 +332,7 @@ def _labels(facts: Facts) -> Figure | None:
     axes.set_xticks(range(10))
     axes.tick_params(axis="x", length=0, labelcolor=LIGHT["ink"])
     axes.grid(axis="y")
-    _percent(axes.yaxis, 0)
+    _percent(axes.yaxis)
     axes.set_ylabel("share of the split")
     axes.set_xlabel("digit")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
@@ -332,7 +346,8 @@ def _split_colour(index: int) -> str:
 def _ink(facts: Facts) -> Figure | None:
     if not facts.pictures:
         return None
-    figure, (axes,) = _axes(2.2)
+    figure = _figure(2.5, top=0.3, left=0.7)
+    axes = figure.subplots()
     _histograms(axes, facts.pictures.ink)
     return figure
 
@@ -350,7 +365,7 @@ def _histograms(axes: Axes, ink: Ink) -> None:
             alpha=0.3 if index == 0 else 1,
         )
     axes.grid(axis="y")
-    _percent(axes.xaxis, 0)
+    _percent(axes.xaxis)
     _percent(axes.yaxis)
     axes.set_xlabel("ink: mean pixel, 100 % is all white")
     axes.set_ylabel("share of the split")
@@ -361,7 +376,9 @@ def _components(facts: Facts) -> Figure | None:
     components = [part for part in facts.components if part.state in {"ran", "cached", "failed"}]
     if not components:
         return None
-    figure, panels = _axes(0.9 + 0.25 * len(components), 2, sharey=True)
+    height = 0.9 + 0.25 * len(components)
+    figure = _figure(height, left=1.5, top=0.35, bottom=0.35)
+    panels = figure.subplots(1, 2, sharey=True, gridspec_kw={"wspace": 0.08})
     names = [part.name for part in components]
     for axes, title, values, fmt, colour in (
         (panels[0], "seconds", [part.seconds for part in components], "%.1f", "accent"),

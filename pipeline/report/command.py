@@ -1,13 +1,12 @@
 """`digits report`: draws a run's report again, and shows it."""
 
-import json
 import webbrowser
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from pipeline.config import RunRoot
+from pipeline.report.latency import with_latency
 from pipeline.report.write import find, read, write_report
 
 
@@ -27,7 +26,7 @@ def report(root: RunRoot, version: str | None, console: Console, *, show: bool) 
         InputError: there is no such report, or its facts are damaged.
     """
     directory = find(root, version)
-    values = read(directory)
+    values = with_latency(read(directory), root.path)
     page = write_report(values, directory)
     console.print(f"report: {page}", soft_wrap=True, highlight=False)
     if show and not webbrowser.open(page.absolute().as_uri()):

@@ -30,30 +30,31 @@ PANELS = {
     "lineage": "Lineage",
 }
 
+NBSP = "\N{NO-BREAK SPACE}"
 #: Where a fact lies: keys and indices, with dots between where none has a dot itself.
 FactPath = str | tuple[str, ...]
 
 
 def _duration(seconds: float) -> str:
     if seconds < 60:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f}{NBSP}s"
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s"
+    return f"{minutes}{NBSP}min {rest}{NBSP}s"
 
 
 #: How numbers are shown.
 FORMS: dict[str, Callable[[Any], str]] = {
     "text": str,
     "count": lambda value: f"{value:,}",
-    "percent": lambda value: f"{value:.2%}".replace("%", " %"),
-    "percent1": lambda value: f"{value:.1%}".replace("%", " %"),
-    "percent0": lambda value: f"{value:.0%}".replace("%", " %"),
-    "claim": lambda value: f"{value:.1%}".replace("%", " %"),
+    "percent": lambda value: f"{value:.2%}".replace("%", f"{NBSP}%"),
+    "percent1": lambda value: f"{value:.1%}".replace("%", f"{NBSP}%"),
+    "percent0": lambda value: f"{value:.0%}".replace("%", f"{NBSP}%"),
+    "claim": lambda value: f"{value:.1%}".replace("%", f"{NBSP}%"),
     "points": lambda value: f"{value * 100:.2f}",
     "signed": lambda value: f"{value:+.2f}",
     "figure": lambda value: f"{value:.4g}",
-    "kilobytes": lambda value: f"{value / 1000:.1f} kB",
-    "microseconds": lambda value: f"{value:.1f} µs",
+    "kilobytes": lambda value: f"{value / 1000:.1f}{NBSP}kB",
+    "microseconds": lambda value: f"{value:.1f}{NBSP}µs",
     "duration": _duration,
 }
 
