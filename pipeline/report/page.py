@@ -93,7 +93,7 @@ def verdict(facts: Facts) -> Verdict:
             f"Version {facts.pushed.version} pushed",
             f"All {len(facts.gates)} gates blessed; the served and the edge model were pushed.",
         )
-    return Verdict("plain", "–", "Nothing was pushed", "No gate refused, and nothing was pushed.")
+    return Verdict("plain", "-", "Nothing was pushed", "No gate refused, and nothing was pushed.")
 
 
 def render(facts: Facts, charts: Mapping[str, Chart]) -> str:
@@ -118,7 +118,7 @@ def render(facts: Facts, charts: Mapping[str, Chart]) -> str:
     def show(path: FactPath, form: str) -> Markup:
         value = raw(path)
         if value is None:
-            return Markup("–")
+            return Markup("&ndash;")
         name = path if isinstance(path, str) else "/".join(path)
         return Markup('<data value="{}" data-fact="{}">{}</data>').format(
             value, name, FORMS[form](value)
@@ -181,7 +181,7 @@ def _claim_place(facts: Facts) -> str:
     if not facts.model:
         return ""
     low, high = facts.model.interval_95
-    return "within" if low <= SEED_CLAIM <= high else "below" if SEED_CLAIM < low else "above"
+    return "within" if low <= SEED_CLAIM <= high else "below" if low > SEED_CLAIM else "above"
 
 
 def _worst(stress: Stress | None, key: str) -> Markup:
