@@ -457,7 +457,7 @@ class TestRun:
     def test_the_page_shows_the_run(self, report, facts):
         page = Page((report / "report.html").read_text())
         assert_shown(facts, page.numbers)
-        assert len(page.numbers) > 200
+        assert len(page.numbers) > 150
         pictures = {a["data-picture"] for _, a in page.attributes if "data-picture" in a}
         assert pictures == {*charts.CHARTS, "mistakes", "means"}
         assert f"Version {facts['pushed']['version']} pushed" in page.text

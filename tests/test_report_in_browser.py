@@ -78,7 +78,7 @@ def test_every_picture_is_drawn_and_every_number_is_the_runs(browser, report, lo
             assert all(width == 28 for width in picture["images"])
             assert not picture["outside"], picture
         numbers = page.evaluate(NUMBERS)
-        assert len(numbers) > 200
+        assert len(numbers) > 150
         assert_shown(read(report.parent), numbers)
         wide, window = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
         assert wide <= window, "the page scrolls sideways"
@@ -89,8 +89,8 @@ def test_the_dark_look_is_dark_in_the_charts_too(browser, report):
     for look in ("desk", "dark"):
         with shown(browser, report, **LOOKS[look]) as page:
             colours[look] = page.evaluate(
-                """() => ["body", "[data-picture=confusion] text"].map((where, index) =>
-                getComputedStyle(document.querySelector(where))[index ? "fill" : "backgroundColor"])"""
+                """() => [["body", "backgroundColor"], ["[data-picture=confusion] text", "fill"]]
+                  .map(([where, what]) => getComputedStyle(document.querySelector(where))[what])"""
             )
     brightness = {
         look: [sum(map(int, c.strip("rgb()").split(","))) for c in found]

@@ -301,7 +301,7 @@ def _dumbbells(axes: Axes, stress: Stress) -> None:
     axes.set_yticks(rows, list(stress.disturbances))
     _percent(axes.xaxis)
     axes.set_xlabel("accuracy of the edge model")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2)
 
 
 def _sizes(facts: Facts) -> Figure | None:
