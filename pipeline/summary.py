@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import math
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -159,7 +160,7 @@ def _model(
         "recall_interval_95": [
             wilson_interval(row[digit], sum(row)) for digit, row in enumerate(matrix)
         ],
-        "precision": [values["precision"]["doubleValue"] for values in by_digit],
+        "precision": [finite(values["precision"]["doubleValue"]) for values in by_digit],
         "confusion_matrix": matrix,
         "expected_calibration_error": _calibration_error(bins),
         "calibration": bins,
@@ -189,6 +190,12 @@ def _accuracy(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "accuracy": accuracy,
         "interval_95": wilson_interval(round(accuracy * total), total),
     }
+
+
+def finite(value: float | str) -> float | None:
+    """Returns a number of TFMA's, or None for its NaN, a string, which JSON has no number for."""
+    number = float(value)
+    return number if math.isfinite(number) else None
 
 
 def _version_of(saved_model_sha256: str, edge: Path) -> str | None:

@@ -244,6 +244,12 @@ class TestFacts:
         assert Facts.model_validate(made()).edge.variants["uint8"].agreement == 0.96
 
 
+def test_a_precision_that_no_digit_gives_is_none():
+    from pipeline.summary import finite
+
+    assert [finite(value) for value in (0.5, "NaN", float("nan"), 1)] == [0.5, None, None, 1.0]
+
+
 class TestPage:
     @pytest.mark.parametrize(
         "values",

@@ -390,7 +390,7 @@ def _components(facts: Facts) -> Figure | None:
                 bar.set_alpha(0.35)
         axes.bar_label(bars, fmt=fmt, padding=3, color=LIGHT["ink"], fontsize=8)
         axes.set_title(title)
-        axes.margins(x=0.18)
+        axes.margins(x=0.3)
         axes.grid(axis="x")
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0, labelcolor=LIGHT["ink"])
