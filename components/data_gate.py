@@ -19,11 +19,17 @@ def DataGate(
     found = []
     splits = artifact_utils.decode_split_names(anomalies.split_names)
     for split in splits:
-        found += _describe(split, os.path.join(anomalies.uri, f"Split-{split}"))
+        found += describe(split, os.path.join(anomalies.uri, f"Split-{split}"))
     write_decision(blessing, found, f"no anomaly in {', '.join(splits)}")
 
 
-def _describe(split: str, directory: str) -> list[str]:
+def describe(split: str, directory: str) -> list[str]:
+    """Returns the anomalies of a split in words.
+
+    Args:
+        split: its name.
+        directory: where ExampleValidator wrote what it found in the split.
+    """
     with fileio.open(os.path.join(directory, "SchemaDiff.pb"), "rb") as file:
         report = anomalies_pb2.Anomalies.FromString(file.read())
     found = [

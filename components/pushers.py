@@ -23,6 +23,7 @@ from components.examples import read_digits
 from components.gates import GateDecision
 from export.bundle import assemble, seal
 from export.edge_model import DEFAULT_VARIANT, DESCRIPTION_FILE
+from export.model_card import CARD_FILE, bundle_facts, model_card
 
 VERSION_PROPERTY = "pushed_version"
 DESTINATION_PROPERTY = "pushed_destination"
@@ -43,7 +44,8 @@ def EdgePusher(
     """
     _require_blessed(blessing)
     description = json.loads(Path(edge_model.uri, DESCRIPTION_FILE).read_text())
-    metrics = json.loads(Path(evaluation.uri, METRICS_FILE).read_text())["variants"]
+    evaluated = json.loads(Path(evaluation.uri, METRICS_FILE).read_text())
+    metrics = evaluated["variants"]
     bundle = os.path.join(pushed_model.uri, "bundle")
     shutil.copytree(edge_model.uri, bundle)
     kept = []
@@ -58,6 +60,8 @@ def EdgePusher(
     description["version"] = _version_of(description, Path(base_directory))
     Path(bundle, DESCRIPTION_FILE).write_text(json.dumps(description, indent=2))
     digits, labels = zip(*read_digits(examples, "test"), strict=True)
+    card = model_card(bundle_facts(description, evaluated["stress"]))
+    Path(bundle, CARD_FILE).write_text(card, encoding="utf-8")
     assemble(Path(bundle), np.concatenate(digits), np.concatenate(labels))
     seal(Path(bundle))
     version = str(description["version"])

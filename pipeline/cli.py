@@ -127,6 +127,14 @@ def _model(options: argparse.Namespace) -> None:
         show_model(options.recipe, _console())
 
 
+def _report(options: argparse.Namespace) -> None:
+    from pipeline.config import RunRoot
+    from pipeline.report.command import report
+
+    with stderr_to(None, verbose=options.verbose):
+        report(RunRoot(options.root), options.version, _console(), show=options.open)
+
+
 #: Options of `digits predict --server`, as `Client` and `Tls` name them.
 _CLIENT = ("model", "version", "label", "timeout", "round_robin")
 _TLS = ("tls_ca", "tls_cert", "tls_key")
@@ -305,6 +313,18 @@ def _parser() -> argparse.ArgumentParser:
         "--no-cache", dest="cache", action="store_false", help="run unchanged components again"
     )
     run.set_defaults(command=_run)
+
+    report = commands.add_parser(
+        "report",
+        parents=[root, common],
+        help="draw a run's report again, and show it",
+        description="Each run writes its report; this draws it again from its facts.",
+    )
+    report.add_argument(
+        "--version", metavar="V", help="of the run that pushed it (default: the last run)"
+    )
+    report.add_argument("--open", action="store_true", help="in a browser")
+    report.set_defaults(command=_report)
 
     show_data = commands.add_parser("data", parents=[data, common], help="look at the digits")
     show_data.add_argument(

@@ -72,6 +72,11 @@ class RunRoot:
         return self.path / "summary.json"
 
     @property
+    def reports(self) -> Path:
+        """A directory a run: what people look at."""
+        return self.path / "report"
+
+    @property
     def log(self) -> Path:
         """What the libraries wrote to standard error."""
         return self.path / "run.log"

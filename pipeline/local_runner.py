@@ -32,6 +32,7 @@ class NodeRun:
         seconds: wall time.
         peak_mib: highest resident memory of the process meanwhile, in MiB; 0 where unknown.
         outputs: the component's output artifacts, by key.
+        code_sha256: of the sources and libraries that shape them.
     """
 
     name: str
@@ -39,6 +40,7 @@ class NodeRun:
     seconds: float = 0.0
     peak_mib: int = 0
     outputs: dict[str, artifact.Artifact] = field(default_factory=dict)
+    code_sha256: str = ""
 
 
 class LocalRunner(local_dag_runner.LocalDagRunner):
@@ -101,9 +103,8 @@ class LocalRunner(local_dag_runner.LocalDagRunner):
         store: metadata.Metadata,
     ) -> None:
         executor_spec = runner_utils.extract_executor_spec(deployment, run.name)
-        node.parameters.parameters[CODE_PARAMETER].field_value.string_value = fingerprint(
-            f"{executor_spec} {node.parameters}"
-        )
+        run.code_sha256 = fingerprint(f"{executor_spec} {node.parameters}")
+        node.parameters.parameters[CODE_PARAMETER].field_value.string_value = run.code_sha256
         _reset_peak_memory()
         started = time.monotonic()
         component = launcher.Launcher(

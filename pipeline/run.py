@@ -1,6 +1,9 @@
 """`digits run`: the whole pipeline on this machine."""
 
+import datetime
 import signal
+from collections.abc import Mapping
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -9,7 +12,7 @@ from rich.console import Console
 from pipeline.config import PipelineConfig
 from pipeline.display import LiveDisplay, print_summary
 from pipeline.graph import create_pipeline
-from pipeline.local_runner import LocalRunner
+from pipeline.local_runner import LocalRunner, NodeRun
 from pipeline.summary import summarize, write_summary
 from serving.errors import GateRefused
 
@@ -19,7 +22,7 @@ class Interrupted(Exception):
 
 
 def run_pipeline(config: PipelineConfig, console: Console) -> dict[str, Any]:
-    """Runs the pipeline, shows its progress and writes its summary.
+    """Runs the pipeline, shows its progress and writes its summary and its report.
 
     Returns:
         The summary.
@@ -29,6 +32,7 @@ def run_pipeline(config: PipelineConfig, console: Console) -> dict[str, Any]:
         GateRefused: a gate refused the data or a model; nothing was pushed.
         Interrupted: the user pressed Ctrl-C.
     """
+    started = datetime.datetime.now(datetime.UTC)
     display = LiveDisplay(console)
     runner = LocalRunner(display.start, display.end)
     before = signal.signal(signal.SIGINT, _interrupt)
@@ -37,13 +41,33 @@ def run_pipeline(config: PipelineConfig, console: Console) -> dict[str, Any]:
     finally:
         signal.signal(signal.SIGINT, before)
         display.close()
-    summary = summarize(config, runner.nodes)
+    summary = summarize(config, runner.nodes, started)
     write_summary(summary, config.root.summary)
     print_summary(console, summary, config.root)
+    with console.status("drawing the report"):
+        page = _report(summary, runner.nodes, config, started)
+    console.print(f"report: {page}", soft_wrap=True, highlight=False)
     refused = [name for name, gate in summary["gates"].items() if not gate["blessed"]]
     if refused:
         raise GateRefused(f"the {' and the '.join(refused)} gate refused; nothing was pushed")
     return summary
+
+
+def _report(
+    summary: dict[str, Any],
+    nodes: Mapping[str, NodeRun],
+    config: PipelineConfig,
+    started: datetime.datetime,
+) -> Path:
+    # They take a second, which a run that fails need not wait for.
+    from pipeline.report.latency import with_latency
+    from pipeline.report.pictures import look
+    from pipeline.report.write import write_report
+
+    pictures = look(nodes["ExampleGen"].outputs["examples"], nodes["Trainer"].outputs.get("model"))
+    directory = config.root.reports / started.strftime("%Y%m%d-%H%M%S")
+    values = with_latency({**summary, "pictures": pictures}, config.root.path)
+    return write_report(values, directory)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

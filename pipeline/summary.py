@@ -1,18 +1,20 @@
 """The figures of a run, gathered from its artifacts."""
 
+import datetime
 import json
+import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow_model_analysis as tfma
-from scipy import stats
 from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx.types import artifact
 from tfx.utils import path_utils
 
+from components.data_gate import describe
 from components.edge_evaluator import METRICS_FILE
 from components.preprocessing import LABEL
 from components.pushers import DESTINATION_PROPERTY, VERSION_PROPERTY
@@ -21,7 +23,10 @@ from components.sources import CLASSES
 from components.splits import SPLITS
 from components.trainer import HISTORY_FILE
 from export.edge_model import DEFAULT_VARIANT, DESCRIPTION_FILE
-from pipeline.config import PipelineConfig
+from export.facts import wilson_interval
+from export.hashes import sha256_of_directory
+from pipeline.config import PipelineConfig, RunRoot
+from pipeline.lineage import lineage
 from pipeline.local_runner import NodeRun
 
 #: The gates in the order in which a run passes them: the component and its output.
@@ -33,27 +38,38 @@ GATES = {
 }
 
 
-def summarize(config: PipelineConfig, nodes: Mapping[str, NodeRun]) -> dict[str, Any]:
-    """Returns the figures of a run as JSON values.
+def summarize(
+    config: PipelineConfig, nodes: Mapping[str, NodeRun], started: datetime.datetime
+) -> dict[str, Any]:
+    """Returns the figures of a run, which has just ended, as JSON values.
 
     Args:
         config: what was run.
         nodes: what became of each component.
+        started: when the run began, with a time zone.
     """
     gates = {
         name: _gate(nodes[node].outputs["blessing"])
         for name, node in GATES.items()
         if nodes[node].outputs
     }
+    ended = datetime.datetime.now(datetime.UTC)
     return {
+        "run": {
+            "started": started.isoformat(timespec="seconds"),
+            "seconds": round((ended - started).total_seconds(), 3),
+        },
         "data": {
             "source": str(Path(config.data.base) / config.data.pattern),
-            "splits": _splits(nodes["StatisticsGen"].outputs["statistics"].uri),
+            "splits": _splits(
+                nodes["StatisticsGen"].outputs["statistics"].uri,
+                nodes["ExampleValidator"].outputs["anomalies"].uri,
+            ),
         },
         "recipe": config.recipe.to_dict(),
         "seed": config.seed,
         "tuning": _tuning(nodes["Tuner"].outputs) if "Tuner" in nodes else None,
-        "model": _model(nodes["Trainer"].outputs, nodes["Evaluator"].outputs),
+        "model": _model(nodes["Trainer"].outputs, nodes["Evaluator"].outputs, config.root),
         "edge": _edge(nodes["TFLiteExporter"].outputs, nodes["EdgeEvaluator"].outputs),
         "gates": gates,
         "pushed": _pushed(nodes["Pusher"].outputs, nodes["EdgePusher"].outputs),
@@ -66,6 +82,7 @@ def summarize(config: PipelineConfig, nodes: Mapping[str, NodeRun]) -> dict[str,
             }
             for node in nodes.values()
         ],
+        "lineage": lineage(nodes, config.root),
     }
 
 
@@ -84,7 +101,7 @@ def _gate(blessing: artifact.Artifact) -> dict[str, Any]:
     }
 
 
-def _splits(statistics: str) -> dict[str, Any]:
+def _splits(statistics: str, anomalies: str) -> dict[str, Any]:
     splits = {}
     for split in SPLITS:
         content = Path(statistics, f"Split-{split}", "FeatureStats.pb").read_bytes()
@@ -94,6 +111,7 @@ def _splits(statistics: str) -> dict[str, Any]:
         splits[split] = {
             "examples": dataset.num_examples,
             "by_label": [int(counts.get(str(digit), 0)) for digit in range(CLASSES)],
+            "anomalies": describe(split, os.path.join(anomalies, f"Split-{split}")),
         }
     return splits
 
@@ -110,36 +128,85 @@ def _tuning(tuned: Mapping[str, artifact.Artifact]) -> dict[str, Any] | None:
 
 
 def _model(
-    trained: Mapping[str, artifact.Artifact], evaluated: Mapping[str, artifact.Artifact]
+    trained: Mapping[str, artifact.Artifact],
+    evaluated: Mapping[str, artifact.Artifact],
+    root: RunRoot,
 ) -> dict[str, Any] | None:
     if not evaluated:
         return None
     saved_model = Path(path_utils.serving_model_path(trained["model"].uri))
-    has_baseline = evaluated["blessing"].get_int_custom_property("baseline_model_id")
-    result = tfma.load_eval_result(
-        evaluated["evaluation"].uri, model_name="candidate" if has_baseline else None
-    )
-    ((_, by_output),) = result.slicing_metrics
-    ((_, plots_by_output),) = result.plots
-    metrics, plots = by_output[""], plots_by_output[""]
-    total = int(metrics[""]["example_count"]["doubleValue"])
-    accuracy = metrics[""]["accuracy"]["doubleValue"]
+    sha256 = sha256_of_directory(str(saved_model))
+    blessing, evaluation = evaluated["blessing"], evaluated["evaluation"].uri
+    has_baseline = blessing.get_int_custom_property("baseline_model_id")
+    metrics, plots = _evaluation(evaluation, "candidate" if has_baseline else None)
     by_digit = [metrics[f"classId:{digit}"] for digit in range(CLASSES)]
-    interval = stats.binomtest(round(accuracy * total), total).proportion_ci(method="wilson")
+    matrix = _confusion_matrix(plots[""])
+    bins = _calibration(plots["topK:1"])
+    baseline = None
+    if has_baseline:
+        source = path_utils.serving_model_path(
+            blessing.get_string_custom_property("baseline_model")
+        )
+        baseline_sha256 = sha256_of_directory(source)
+        baseline = {
+            **_accuracy(_evaluation(evaluation, "baseline")[0]),
+            "version": _version_of(baseline_sha256, root.edge),
+            "same": baseline_sha256 == sha256,
+        }
     training = json.loads(Path(trained["model_run"].uri, HISTORY_FILE).read_text())
     return {
-        "accuracy": accuracy,
-        "interval_95": [float(interval.low), float(interval.high)],
+        **_accuracy(metrics),
         "recall": [values["recall"]["doubleValue"] for values in by_digit],
-        "precision": [values["precision"]["doubleValue"] for values in by_digit],
-        "confusion_matrix": _confusion_matrix(plots[""]),
-        "expected_calibration_error": _calibration_error(plots["topK:1"]),
+        "recall_interval_95": [
+            wilson_interval(row[digit], sum(row)) for digit, row in enumerate(matrix)
+        ],
+        "precision": [finite(values["precision"]["doubleValue"]) for values in by_digit],
+        "confusion_matrix": matrix,
+        "expected_calibration_error": _calibration_error(bins),
+        "calibration": bins,
+        "baseline": baseline,
         "parameters": json.loads((saved_model / METADATA_FILE).read_text())["parameters"],
         "bytes": sum(path.stat().st_size for path in saved_model.rglob("*") if path.is_file()),
+        "sha256": sha256,
         "training_seconds": round(training["seconds"], 3),
         "steps": training["steps"],
+        "temperature": training["temperature"],
         "history": training["history"],
     }
+
+
+def _evaluation(directory: str, model: str | None) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Returns TFMA's metrics and plots of a model, by sub-key."""
+    result = tfma.load_eval_result(directory, model_name=model)
+    ((_, metrics),) = result.slicing_metrics
+    ((_, plots),) = result.plots
+    return metrics[""], plots[""]
+
+
+def _accuracy(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    accuracy = metrics[""]["accuracy"]["doubleValue"]
+    total = int(metrics[""]["example_count"]["doubleValue"])
+    return {
+        "accuracy": accuracy,
+        "interval_95": wilson_interval(round(accuracy * total), total),
+    }
+
+
+def finite(value: float | str) -> float | None:
+    """Returns a number of TFMA's, or None for its NaN, a string, which JSON has no number for."""
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def _version_of(saved_model_sha256: str, edge: Path) -> str | None:
+    """Returns the version that was made of a served model, the last if there are several."""
+    descriptions = [json.loads(path.read_text()) for path in edge.glob(f"*/{DESCRIPTION_FILE}")]
+    versions = [
+        int(description["version"])
+        for description in descriptions
+        if description["source_saved_model_sha256"] == saved_model_sha256
+    ]
+    return str(max(versions)) if versions else None
 
 
 def _confusion_matrix(plots: Mapping[str, Any]) -> list[list[int]]:
@@ -152,15 +219,31 @@ def _confusion_matrix(plots: Mapping[str, Any]) -> list[list[int]]:
     return counts
 
 
-def _calibration_error(plots: Mapping[str, Any]) -> float:
-    """The mean distance of confidence from accuracy, in ten bins (Naeini et al., AAAI 2015)."""
-    distance = total = 0.0
+def _calibration(plots: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The test digits by the probability of their first choice, in ten bins that are not empty."""
+    bins = []
     for bucket in plots["calibrationHistogramBuckets"]["buckets"]:
-        if bucket.get("lowerThresholdInclusive") == "-Infinity":  # all but the first choice
+        count = bucket["numWeightedExamples"]
+        lower = bucket.get("lowerThresholdInclusive", 0.0)
+        if lower == "-Infinity" or not count:  # all but the first choice
             continue
-        distance += abs(bucket["totalWeightedLabel"] - bucket["totalWeightedRefinedPrediction"])
-        total += bucket["numWeightedExamples"]
-    return distance / total
+        upper = bucket["upperThresholdExclusive"]
+        bins.append(
+            {
+                "lower": lower,
+                "upper": 1.0 if upper == "Infinity" else upper,
+                "count": int(count),
+                "confidence": bucket["totalWeightedRefinedPrediction"] / count,
+                "accuracy": bucket["totalWeightedLabel"] / count,
+            }
+        )
+    return bins
+
+
+def _calibration_error(bins: Sequence[Mapping[str, Any]]) -> float:
+    """The mean distance of confidence from accuracy (Naeini et al., AAAI 2015)."""
+    total = sum(part["count"] for part in bins)
+    return sum(part["count"] * abs(part["accuracy"] - part["confidence"]) for part in bins) / total
 
 
 def _edge(

@@ -10,7 +10,17 @@ from PIL import Image
 from serving.pictures import encode_png
 from tests.conftest import write_idx
 
-HEAVY = {"tensorflow", "keras", "tfx", "apache_beam", "pandas", "ai_edge_litert", "scipy"}
+HEAVY = {
+    "tensorflow",
+    "keras",
+    "tfx",
+    "apache_beam",
+    "pandas",
+    "ai_edge_litert",
+    "scipy",
+    "matplotlib",
+    "pydantic",
+}
 
 
 def imported(code: str) -> set[str]:

@@ -247,6 +247,13 @@ def test_a_higher_floor_refuses_and_leaves_the_old_version(digits, pipeline_run)
     assert re.search(r"REFUSED: accuracy 0\.9\d+ is below\s+0\.999", outcome.out)
     assert states(outcome.out)["TFLiteExporter"] == "skipped"
     assert pipeline_run.summary["pushed"] is None
+    report = max((pipeline_run.root / "report").iterdir())
+    assert "Refused by the model gate" in (report / "report.html").read_text()
+    facts = json.loads((report / "facts.json").read_text())
+    baseline = facts["model"]["baseline"]
+    assert baseline["same"]
+    assert baseline["accuracy"] == facts["model"]["accuracy"]
+    assert baseline["version"] in before["edge"]
     assert pipeline_run.versions() == before
 
 
@@ -347,6 +354,9 @@ def test_poisoned_labels_stop_at_the_data_gate(digits, tmp_path, sample):
     assert outcome.err == "digits: the data gate refused; nothing was pushed\n"
     summary = json.loads((root / "summary.json").read_text())
     assert "train split, label: Low number of unique values" in summary["gates"]["data"]["reason"]
+    assert summary["data"]["splits"]["train"]["anomalies"][0] in summary["gates"]["data"]["reason"]
+    (report,) = (root / "report").glob("*/report.html")
+    assert "Refused by the data gate" in report.read_text()
     assert states(outcome.out)["Transform"] == "skipped"
     assert not (root / "serving").exists()
     assert not (root / "edge").exists()
