@@ -12,8 +12,10 @@ from tfx import v1 as tfx
 from tfx.components.evaluator import executor
 from tfx.dsl.components.base import executor_spec
 from tfx.types import artifact_utils, standard_component_specs
+from tfx.utils import proto_utils
 
 import components.metrics
+from components.baseline import is_empty
 from components.gates import write_decision
 from components.preprocessing import LABEL
 from components.sources import CLASSES
@@ -88,8 +90,11 @@ def _custom(
     )
 
 
+MIN_ACCURACY, MIN_RECALL = "min_accuracy", "min_recall"
+
+
 class Executor(executor.Executor):
-    """TFX's Evaluator, which also writes down why it blessed or refused."""
+    """TFX's Evaluator with our gates, which also writes down why it blessed or refused."""
 
     def Do(
         self,
@@ -98,6 +103,13 @@ class Executor(executor.Executor):
         exec_properties: dict[str, Any],
     ) -> None:
         """Evaluates, decides, and gives the reason."""
+        config = eval_config(
+            min_accuracy=exec_properties[MIN_ACCURACY], min_recall=exec_properties[MIN_RECALL]
+        )
+        exec_properties[standard_component_specs.EVAL_CONFIG_KEY] = proto_utils.proto_to_json(config)
+        baseline = input_dict.get(standard_component_specs.BASELINE_MODEL_KEY)
+        if baseline and is_empty(baseline[0]):
+            del input_dict[standard_component_specs.BASELINE_MODEL_KEY]
         super().Do(input_dict, output_dict, exec_properties)
         evaluation, blessing = (
             artifact_utils.get_single_instance(output_dict[key])
@@ -111,9 +123,19 @@ class Executor(executor.Executor):
 
 
 class Evaluator(tfx.components.Evaluator):
-    """`Evaluator` with the executor above."""
+    """`Evaluator` with the executor above.
+
+    Args:
+        min_accuracy: floor of the accuracy.
+        min_recall: floor of each digit's recall.
+        options: what TFX's takes, but for the configuration.
+    """
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+    def __init__(self, *, min_accuracy: float, min_recall: float, **options: Any):
+        super().__init__(eval_config=config_pb2.EvalConfig(), **options)  # which the executor fills
+        self.spec.exec_properties.update({MIN_ACCURACY: min_accuracy, MIN_RECALL: min_recall})
 
 
 def _refusals(evaluation: str) -> list[str]:

@@ -92,6 +92,13 @@ def publish(source: str, base_directory: str, version: str) -> str:
     return path
 
 
+def versions(base_directory: str) -> list[int]:
+    """Returns the versions that are there, lowest first; none where there is no directory."""
+    if not os.path.isdir(base_directory):
+        return []
+    return sorted(int(name) for name in os.listdir(base_directory) if name.isdecimal())
+
+
 def _version_of(description: dict[str, Any], base_directory: Path) -> int:
     versions = [0]
     for path in base_directory.glob(f"[0-9]*/{DESCRIPTION_FILE}"):

@@ -1,0 +1,31 @@
+"""Baseline: the served model that a new one is compared with, found where it was pushed.
+
+TFX's Resolver asks the metadata store for the latest blessed model. Kubeflow Pipelines cannot: its
+compiler refuses resolvers.
+"""
+
+import os
+import shutil
+
+from tfx import v1 as tfx
+from tfx.types import artifact, standard_artifacts
+from tfx.utils import path_utils
+
+from components.pushers import versions
+
+
+@tfx.dsl.components.component
+def LatestPushedModel(
+    model: tfx.dsl.components.OutputArtifact[standard_artifacts.Model],
+    base_directory: tfx.dsl.components.Parameter[str],
+) -> None:
+    """Gives the newest version below a directory, or an empty artifact where there is none."""
+    found = versions(base_directory)
+    if found:
+        source = os.path.join(base_directory, str(found[-1]))
+        shutil.copytree(source, path_utils.serving_model_path(model.uri))
+
+
+def is_empty(model: artifact.Artifact) -> bool:
+    """Says whether an artifact of `LatestPushedModel` holds no model."""
+    return not os.path.exists(path_utils.serving_model_path(model.uri))

@@ -1,0 +1,162 @@
+"""`digits compile`: the pipeline as a package for Kubeflow Pipelines v2."""
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from tfx import v1 as tfx
+from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
+
+from pipeline.config import PipelineConfig
+from pipeline.graph import create_pipeline
+from serving.errors import InputError
+
+#: What each container runs; `--executor_class_path` and more of TFX's arguments follow.
+COMMAND = ("python", "-m", "pipeline.kubeflow.container")
+
+
+class Parameter(NamedTuple):
+    """A parameter that can be set when a run is submitted.
+
+    Attributes:
+        description: for people.
+        properties: the (component, execution property) pairs that it sets.
+        is_path: it may name a directory of a mounted volume.
+    """
+
+    description: str
+    properties: tuple[tuple[str, str], ...]
+    is_path: bool = False
+
+
+#: Their types and defaults are those of the values that `create_pipeline` gives the properties.
+PARAMETERS = {
+    "data": Parameter(
+        "what `digits run --data` takes; paths are those of mounted volumes",
+        (("ExampleGen", "input_base"),),
+        is_path=True,
+    ),
+    "recipe": Parameter("how to train: a name, or a recipe as JSON", (("Trainer", "recipe"),)),
+    "epochs": Parameter("instead of the recipe's; 0 for those", (("Trainer", "epochs"),)),
+    "seed": Parameter("of every random choice", (("Trainer", "seed"),)),
+    "min_accuracy": Parameter("gate: of the served model", (("Evaluator", "min_accuracy"),)),
+    "min_recall": Parameter("gate: of each digit", (("Evaluator", "min_recall"),)),
+    "min_edge_accuracy": Parameter(
+        "gate: of the edge model", (("EdgeEvaluator", "min_accuracy"),)
+    ),
+    "max_edge_disagreement": Parameter(
+        "gate: share of digits that the edge model labels unlike the served model",
+        (("EdgeEvaluator", "max_disagreement"),),
+    ),
+    "serving_directory": Parameter(
+        "where the versions of the served model go, and the baseline comes from",
+        (("Pusher", "base_directory"), ("LatestPushedModel", "base_directory")),
+        is_path=True,
+    ),
+    "edge_directory": Parameter(
+        "where the versions of the edge model go",
+        (("EdgePusher", "base_directory"),),
+        is_path=True,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A persistent volume claim that the components with paths mount.
+
+    Attributes:
+        claim: its name.
+        path: where it is mounted.
+    """
+
+    claim: str
+    path: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Volume":
+        """Returns the volume of `CLAIM:/PATH`.
+
+        Raises:
+            InputError: it has another form.
+        """
+        claim, separator, path = text.partition(":")
+        if not (claim and separator and path.startswith("/")):
+            raise InputError(f"--volume {text}: expected CLAIM:/PATH, say digits-models:/models")
+        return cls(claim, path)
+
+
+def compile_pipeline(
+    config: PipelineConfig, *, image: str, pipeline_root: str | None, volumes: list[Volume]
+) -> list[dict[str, Any]]:
+    """Compiles the pipeline for the open-source backend of Kubeflow Pipelines.
+
+    Its metadata store cannot be asked for the latest blessed model, so the baseline is the latest
+    pushed one. Nothing is cached: Kubeflow's cache sees neither a change of the files behind a
+    path nor one of the code behind an image's tag.
+
+    Args:
+        config: its values are the parameters' defaults; its root is where the volume is.
+        image: of all containers.
+        pipeline_root: object store URI of the artifacts; None for the cluster's own.
+        volumes: to mount.
+
+    Returns:
+        The documents of the package: a PipelineSpec of version 2.1 and, with volumes, a
+        PlatformSpec.
+    """
+    pipeline = create_pipeline(config)
+    components = {component.id: component for component in pipeline.components}
+    defaults = {}
+    for name, parameter in PARAMETERS.items():
+        for component, key in parameter.properties:
+            properties = components[component].exec_properties
+            defaults[name] = properties[key]
+            properties[key] = tfx.dsl.experimental.RuntimeParameter(name, type(properties[key]))
+    runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
+        kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
+            default_image=image, default_commands=list(COMMAND), use_pipeline_spec_2_1=True
+        )
+    )
+    spec = runner.run(pipeline, write_out=False)["pipelineSpec"]
+    for name, definition in spec["root"]["inputDefinitions"]["parameters"].items():
+        definition["defaultValue"] = defaults[name]
+        definition["description"] = PARAMETERS[name].description
+    for executor in spec["deploymentSpec"]["executors"].values():
+        executor["container"].pop("lifecycle", None)  # hooks, which only Vertex AI runs
+    if pipeline_root:
+        spec["defaultPipelineRoot"] = pipeline_root
+    return [spec, _platform(spec, volumes)] if volumes else [spec]
+
+
+def write_package(documents: list[dict[str, Any]], path: Path) -> None:
+    """Writes a package in one step: whole, or not at all.
+
+    Raises:
+        InputError: the file cannot be written, or its name does not end in .yaml.
+    """
+    if path.suffix not in {".yaml", ".yml"}:
+        raise InputError(f"-o {path}: Kubeflow's client wants a name that ends in .yaml")
+    try:
+        descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        with os.fdopen(descriptor, "w") as file:
+            yaml.safe_dump_all(documents, file, sort_keys=True)
+        os.chmod(beside, 0o644)
+        os.replace(beside, path)
+    except OSError as error:
+        raise InputError(f"-o {path}: {error.strerror}") from error
+
+
+def _platform(spec: dict[str, Any], volumes: list[Volume]) -> dict[str, Any]:
+    executors = {
+        spec["components"][component]["executorLabel"]: {
+            "pvcMount": [{"constant": volume.claim, "mountPath": volume.path} for volume in volumes]
+        }
+        for parameter in PARAMETERS.values()
+        if parameter.is_path
+        for component, _ in parameter.properties
+    }
+    return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}
