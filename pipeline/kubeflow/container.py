@@ -88,11 +88,15 @@ def globalize(output_file: Path, root: str) -> None:
     output_file.write_text(json_format.MessageToJson(output))
 
 
-def main(arguments: list[str]) -> None:
-    """Runs TFX's entry point between the two."""
+def main(parsed: tuple[argparse.Namespace, list[str]]) -> None:
+    """Runs TFX's entry point between the two.
+
+    Args:
+        parsed: what that makes of the command line: its own options, and Beam's.
+    """
+    options, _ = parsed
     root = os.environ.get(ROOT_VARIABLE, "/")
     compiler_utils.TITLE_TO_CLASS_PATH.update(ARTIFACT_TYPES)
-    options, beam_arguments = kubeflow_v2_run_executor._parse_flags(arguments)
     executor_input = pipeline_spec_pb2.ExecutorInput()
     json_format.Parse(
         options.json_serialized_invocation_args, executor_input, ignore_unknown_fields=True
@@ -101,7 +105,7 @@ def main(arguments: list[str]) -> None:
     json_format.Parse(options.json_serialized_inputs_spec_args, inputs_spec)
     localize(executor_input, inputs_spec, root)
     options.json_serialized_invocation_args = json_format.MessageToJson(executor_input)
-    kubeflow_v2_run_executor.main((options, beam_arguments))
+    kubeflow_v2_run_executor.main(parsed)
     globalize(Path(executor_input.outputs.output_file), root)
 
 
@@ -112,4 +116,4 @@ def _artifacts(
 
 
 if __name__ == "__main__":
-    app.run(lambda _: main(sys.argv[1:]), flags_parser=lambda _: argparse.Namespace())
+    app.run(main, flags_parser=kubeflow_v2_run_executor._parse_flags)
