@@ -106,7 +106,9 @@ class Executor(executor.Executor):
         config = eval_config(
             min_accuracy=exec_properties[MIN_ACCURACY], min_recall=exec_properties[MIN_RECALL]
         )
-        exec_properties[standard_component_specs.EVAL_CONFIG_KEY] = proto_utils.proto_to_json(config)
+        exec_properties[standard_component_specs.EVAL_CONFIG_KEY] = proto_utils.proto_to_json(
+            config
+        )
         baseline = input_dict.get(standard_component_specs.BASELINE_MODEL_KEY)
         if baseline and is_empty(baseline[0]):
             del input_dict[standard_component_specs.BASELINE_MODEL_KEY]

@@ -11,6 +11,10 @@ class GateRefused(RuntimeError):
     """A gate refused a model or its data: nothing was pushed (exit code 1)."""
 
 
+class RunFailed(RuntimeError):
+    """A run on a cluster failed, or was stopped (exit code 1)."""
+
+
 class ServerError(RuntimeError):
     """A model server could not be reached, or answered with an error.
 

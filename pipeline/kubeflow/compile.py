@@ -10,7 +10,10 @@ import yaml
 from tfx import v1 as tfx
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
-from pipeline.config import PipelineConfig
+from components.recipes import RECIPES
+from components.sources import Location
+from pipeline import defaults
+from pipeline.config import Gates, PipelineConfig, RunRoot
 from pipeline.graph import create_pipeline
 from serving.errors import InputError
 
@@ -44,9 +47,7 @@ PARAMETERS = {
     "seed": Parameter("of every random choice", (("Trainer", "seed"),)),
     "min_accuracy": Parameter("gate: of the served model", (("Evaluator", "min_accuracy"),)),
     "min_recall": Parameter("gate: of each digit", (("Evaluator", "min_recall"),)),
-    "min_edge_accuracy": Parameter(
-        "gate: of the edge model", (("EdgeEvaluator", "min_accuracy"),)
-    ),
+    "min_edge_accuracy": Parameter("gate: of the edge model", (("EdgeEvaluator", "min_accuracy"),)),
     "max_edge_disagreement": Parameter(
         "gate: share of digits that the edge model labels unlike the served model",
         (("EdgeEvaluator", "max_disagreement"),),
@@ -89,17 +90,38 @@ class Volume:
         return cls(claim, path)
 
 
+def default_config(models: Path) -> PipelineConfig:
+    """Returns the configuration whose values are the parameters' defaults: those of `digits run`.
+
+    Args:
+        models: directory of the pushed models, in the containers.
+    """
+    return PipelineConfig(
+        data=Location(defaults.DATA, ""),
+        root=RunRoot(models),
+        recipe=RECIPES[defaults.RECIPE],
+        seed=defaults.SEED,
+        gates=Gates(
+            min_accuracy=defaults.MIN_ACCURACY,
+            min_recall=defaults.MIN_RECALL,
+            min_edge_accuracy=defaults.MIN_ACCURACY,
+            max_edge_disagreement=defaults.MAX_EDGE_DISAGREEMENT,
+        ),
+        # Kubeflow's metadata store cannot be asked for the latest blessed model.
+        baseline="pushed",
+        # Kubeflow's cache sees neither a change of the files behind a path nor one of the code
+        # behind an image's tag.
+        enable_cache=False,
+    )
+
+
 def compile_pipeline(
     config: PipelineConfig, *, image: str, pipeline_root: str | None, volumes: list[Volume]
 ) -> list[dict[str, Any]]:
     """Compiles the pipeline for the open-source backend of Kubeflow Pipelines.
 
-    Its metadata store cannot be asked for the latest blessed model, so the baseline is the latest
-    pushed one. Nothing is cached: Kubeflow's cache sees neither a change of the files behind a
-    path nor one of the code behind an image's tag.
-
     Args:
-        config: its values are the parameters' defaults; its root is where the volume is.
+        config: its values are the parameters' defaults.
         image: of all containers.
         pipeline_root: object store URI of the artifacts; None for the cluster's own.
         volumes: to mount.
@@ -110,11 +132,11 @@ def compile_pipeline(
     """
     pipeline = create_pipeline(config)
     components = {component.id: component for component in pipeline.components}
-    defaults = {}
+    values = {}
     for name, parameter in PARAMETERS.items():
         for component, key in parameter.properties:
             properties = components[component].exec_properties
-            defaults[name] = properties[key]
+            values[name] = properties[key]
             properties[key] = tfx.dsl.experimental.RuntimeParameter(name, type(properties[key]))
     runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
         kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
@@ -123,7 +145,7 @@ def compile_pipeline(
     )
     spec = runner.run(pipeline, write_out=False)["pipelineSpec"]
     for name, definition in spec["root"]["inputDefinitions"]["parameters"].items():
-        definition["defaultValue"] = defaults[name]
+        definition["defaultValue"] = values[name]
         definition["description"] = PARAMETERS[name].description
     for executor in spec["deploymentSpec"]["executors"].values():
         executor["container"].pop("lifecycle", None)  # hooks, which only Vertex AI runs
