@@ -146,4 +146,8 @@ def _baseline(config: PipelineConfig) -> base_node.BaseNode:
 
 
 def _blessed(blessing: BaseChannel) -> placeholder.Predicate:
-    return blessing.future()[0].custom_property("blessed") == 1
+    future = blessing.future()
+    # With the key that it is born with, the first component that is compiled for Kubeflow would
+    # look for it under that key even if it has the channel under a name of its own.
+    future.set_key(None)
+    return future[0].custom_property("blessed") == 1

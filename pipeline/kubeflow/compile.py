@@ -20,6 +20,9 @@ from serving.errors import InputError
 #: What each container runs; `--executor_class_path` and more of TFX's arguments follow.
 COMMAND = ("python", "-m", "pipeline.kubeflow.container")
 
+#: Where Kubeflow's launcher can keep artifacts.
+OBJECT_STORES = ("s3://", "minio://", "gs://")
+
 
 class Parameter(NamedTuple):
     """A parameter that can be set when a run is submitted.
@@ -129,7 +132,15 @@ def compile_pipeline(
     Returns:
         The documents of the package: a PipelineSpec of version 2.1 and, with volumes, a
         PlatformSpec.
+
+    Raises:
+        InputError: the pipeline root is not in an object store that Kubeflow knows.
     """
+    if pipeline_root and not pipeline_root.startswith(OBJECT_STORES):
+        raise InputError(
+            f"--pipeline-root {pipeline_root}: expected {', '.join(OBJECT_STORES[:-1])} or "
+            f"{OBJECT_STORES[-1]}, where Kubeflow can keep artifacts"
+        )
     pipeline = create_pipeline(config)
     components = {component.id: component for component in pipeline.components}
     values = {}

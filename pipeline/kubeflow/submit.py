@@ -142,13 +142,23 @@ def submit(
 
 def _read_spec(package: Path) -> pipeline_spec_pb2.PipelineSpec:
     try:
-        document = next(iter(yaml.safe_load_all(package.read_text())), "")
-        return json_format.ParseDict(document, pipeline_spec_pb2.PipelineSpec())
+        document = next(yaml.safe_load_all(package.read_text()))
+        spec = json_format.ParseDict(document, pipeline_spec_pb2.PipelineSpec())
+        if not spec.root.dag.tasks:
+            raise ValueError("no tasks")
+        return spec
     except FileNotFoundError as error:
         raise InputError(f"{package}: no such file; make it with `digits compile`") from error
     except OSError as error:
         raise InputError(f"{package}: {error.strerror}") from error
-    except (ValueError, AttributeError, TypeError, yaml.YAMLError, json_format.Error) as error:
+    except (
+        ValueError,
+        AttributeError,
+        TypeError,
+        StopIteration,
+        json_format.Error,
+        yaml.YAMLError,
+    ) as error:
         raise InputError(
             f"{package}: not a compiled pipeline; make it with `digits compile`"
         ) from (error)
