@@ -5,13 +5,13 @@ compiler refuses resolvers.
 """
 
 import os
-import shutil
 
 from tfx import v1 as tfx
 from tfx.types import artifact, standard_artifacts
 from tfx.utils import path_utils
 
-from components.pushers import versions
+from components.object_store import copy_in
+from components.pushers import SAVED_MODEL_FILE, versions
 
 
 @tfx.dsl.components.component
@@ -20,10 +20,10 @@ def LatestPushedModel(
     base_directory: tfx.dsl.components.Parameter[str],
 ) -> None:
     """Gives the newest version below a directory, or an empty artifact where there is none."""
-    found = versions(base_directory)
+    found = versions(base_directory, holding=SAVED_MODEL_FILE)
     if found:
         source = os.path.join(base_directory, str(found[-1]))
-        shutil.copytree(source, path_utils.serving_model_path(model.uri))
+        copy_in(source, path_utils.serving_model_dir(model.uri))
 
 
 def is_empty(model: artifact.Artifact) -> bool:

@@ -19,6 +19,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
+from components.object_store import local_copy
 from components.sources import Batch, Location, locate, open_source
 from components.splits import SPLITS, split_batches
 
@@ -92,14 +93,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         )
         base = exec_properties[standard_component_specs.INPUT_BASE_KEY]
         pattern = config.splits[0].pattern
-        # Where the run itself is told what the data is, its kind is not known before.
-        location = Location(base, pattern) if pattern else locate(base)
         (examples,) = output_dict[standard_component_specs.EXAMPLES_KEY]
         examples.split_names = artifact_utils.encode_split_names(SPLITS)
         directories = {split: artifact_utils.get_split_uri([examples], split) for split in SPLITS}
         for directory in directories.values():
             fileio.makedirs(directory)
-        with self._make_beam_pipeline() as pipeline:
+        with local_copy(base) as copy, self._make_beam_pipeline() as pipeline:
+            # Where the run itself is told what the data is, its kind is not known before.
+            location = Location(base, pattern) if pattern else locate(copy)
             _ = (
                 pipeline
                 | "Location" >> beam.Create([location])

@@ -18,7 +18,7 @@ def source(tmp_path: Path) -> Path:
 
 def test_a_version_appears_whole(source, tmp_path):
     base = tmp_path / "serving"
-    path = Path(publish(str(source), str(base), "7"))
+    path = Path(publish(str(source), str(base), "7", last="saved_model.pb"))
     assert path == base / "7"
     assert (path / "variables" / "data").read_text() == "weights"
     assert os.listdir(base) == ["7"]
@@ -26,7 +26,7 @@ def test_a_version_appears_whole(source, tmp_path):
 
 def test_a_failed_copy_leaves_nothing(source, tmp_path, monkeypatch):
     base = tmp_path / "serving"
-    publish(str(source), str(base), "7")
+    publish(str(source), str(base), "7", last="saved_model.pb")
 
     def copy_half(src, dst, **_):
         shutil.copy(Path(src, "saved_model.pb"), dst)
@@ -34,7 +34,7 @@ def test_a_failed_copy_leaves_nothing(source, tmp_path, monkeypatch):
 
     monkeypatch.setattr(shutil, "copytree", copy_half)
     with pytest.raises(OSError, match="No space left"):
-        publish(str(source), str(base), "8")
+        publish(str(source), str(base), "8", last="saved_model.pb")
     assert os.listdir(base) == ["7"]
 
 
@@ -49,15 +49,15 @@ def test_a_version_is_seen_only_when_it_is_complete(source, tmp_path, monkeypatc
         rename(src, dst)
 
     monkeypatch.setattr(os, "rename", watch)
-    publish(str(source), str(base), "7")
+    publish(str(source), str(base), "7", last="saved_model.pb")
     assert seen == [[]]
 
 
 def test_a_version_that_is_there_is_left_alone(source, tmp_path):
     base = tmp_path / "serving"
-    publish(str(source), str(base), "7")
+    publish(str(source), str(base), "7", last="saved_model.pb")
     (base / "7" / "mark").touch()
-    publish(str(source), str(base), "7")
+    publish(str(source), str(base), "7", last="saved_model.pb")
     assert (base / "7" / "mark").exists()
 
 
@@ -65,6 +65,6 @@ def test_the_same_pair_keeps_its_version_and_another_gets_a_higher(tmp_path):
     pair = {"sha256": "a", "source_saved_model_sha256": "b"}
     (tmp_path / "9000000000").mkdir()  # from a clock that was ahead
     (tmp_path / "9000000000" / "model.json").write_text(json.dumps({**pair, "version": 9000000000}))
-    assert _version_of(pair, tmp_path) == 9000000000
-    assert _version_of({**pair, "sha256": "c"}, tmp_path) == 9000000001
-    assert _version_of(pair, tmp_path / "nowhere") < 9000000000
+    assert _version_of(pair, str(tmp_path)) == 9000000000
+    assert _version_of({**pair, "sha256": "c"}, str(tmp_path)) == 9000000001
+    assert _version_of(pair, str(tmp_path / "nowhere")) < 9000000000

@@ -38,13 +38,20 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="CLAIM:/PATH",
-        help="persistent volume claim to mount, for the data and the pushed models",
+        help="persistent volume claim to mount, for data and pushed models",
+    )
+    compiler.add_argument(
+        "--s3-secret",
+        metavar="NAME",
+        help="secret with accesskey, secretkey and endpoint, for data and pushed models in an "
+        "object store (artifacts need none)",
     )
     compiler.add_argument(
         "--models",
         default="/models",
         metavar="DIR",
-        help="where in it pushed models go, by default (default: /models)",
+        help="where pushed models go, if a run says nothing else: on a volume, or s3:// "
+        "(default: /models)",
     )
     compiler.add_argument(
         "-o", "--output", type=Path, default=PACKAGE, metavar="FILE", help=f"(default: {PACKAGE})"
@@ -104,10 +111,12 @@ def _compile(options: argparse.Namespace) -> None:
         )
 
         documents = compile_pipeline(
-            default_config(Path(options.models)),
+            default_config(),
             image=options.image,
+            models=options.models,
             pipeline_root=options.pipeline_root,
             volumes=[Volume.parse(volume) for volume in options.volume],
+            s3_secret=options.s3_secret,
         )
         write_package(documents, options.output)
     print(options.output)

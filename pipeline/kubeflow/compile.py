@@ -1,7 +1,9 @@
 """`digits compile`: the pipeline as a package for Kubeflow Pipelines v2."""
 
+import copy
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +25,13 @@ COMMAND = ("python", "-m", "pipeline.kubeflow.container")
 #: Where Kubeflow's launcher can keep artifacts.
 OBJECT_STORES = ("s3://", "minio://", "gs://")
 
+#: The keys of the secret with the way to an object store, and what S3 clients call them.
+S3_VARIABLES = {
+    "accesskey": "AWS_ACCESS_KEY_ID",
+    "secretkey": "AWS_SECRET_ACCESS_KEY",
+    "endpoint": "AWS_ENDPOINT_URL",
+}
+
 
 class Parameter(NamedTuple):
     """A parameter that can be set when a run is submitted.
@@ -30,7 +39,7 @@ class Parameter(NamedTuple):
     Attributes:
         description: for people.
         properties: the (component, execution property) pairs that it sets.
-        is_path: it may name a directory of a mounted volume.
+        is_path: it may name a directory on a volume or in an object store.
     """
 
     description: str
@@ -41,7 +50,7 @@ class Parameter(NamedTuple):
 #: Their types and defaults are those of the values that `create_pipeline` gives the properties.
 PARAMETERS = {
     "data": Parameter(
-        "what `digits run --data` takes; paths are those of mounted volumes",
+        "what `digits run --data` takes, in the containers, or its s3:// URI",
         (("ExampleGen", "input_base"),),
         is_path=True,
     ),
@@ -93,15 +102,11 @@ class Volume:
         return cls(claim, path)
 
 
-def default_config(models: Path) -> PipelineConfig:
-    """Returns the configuration whose values are the parameters' defaults: those of `digits run`.
-
-    Args:
-        models: directory of the pushed models, in the containers.
-    """
+def default_config() -> PipelineConfig:
+    """Returns what the parameters are by default: what `digits run` has."""
     return PipelineConfig(
         data=Location(defaults.DATA, ""),
-        root=RunRoot(models),
+        root=RunRoot(Path()),
         recipe=RECIPES[defaults.RECIPE],
         seed=defaults.SEED,
         gates=Gates(
@@ -119,19 +124,29 @@ def default_config(models: Path) -> PipelineConfig:
 
 
 def compile_pipeline(
-    config: PipelineConfig, *, image: str, pipeline_root: str | None, volumes: list[Volume]
+    config: PipelineConfig,
+    *,
+    image: str,
+    models: str,
+    pipeline_root: str | None = None,
+    volumes: Sequence[Volume] = (),
+    s3_secret: str | None = None,
 ) -> list[dict[str, Any]]:
     """Compiles the pipeline for the open-source backend of Kubeflow Pipelines.
 
     Args:
         config: its values are the parameters' defaults.
         image: of all containers.
+        models: directory of the pushed models, on a volume or in an object store; below it they
+            lie as below a run root.
         pipeline_root: object store URI of the artifacts; None for the cluster's own.
         volumes: to mount.
+        s3_secret: the name of a secret with the keys and the address of the object store, for
+            data and pushed models; artifacts need none.
 
     Returns:
-        The documents of the package: a PipelineSpec of version 2.1 and, with volumes, a
-        PlatformSpec.
+        The documents of the package: a PipelineSpec of version 2.1 and, where there is something
+        to mount, a PlatformSpec.
 
     Raises:
         InputError: the pipeline root is not in an object store that Kubeflow knows.
@@ -149,6 +164,8 @@ def compile_pipeline(
             properties = components[component].exec_properties
             values[name] = properties[key]
             properties[key] = tfx.dsl.experimental.RuntimeParameter(name, type(properties[key]))
+    for name in ("serving_directory", "edge_directory"):
+        values[name] = os.path.join(models, values[name])
     runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
         kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
             default_image=image, default_commands=list(COMMAND), use_pipeline_spec_2_1=True
@@ -162,7 +179,8 @@ def compile_pipeline(
         executor["container"].pop("lifecycle", None)  # hooks, which only Vertex AI runs
     if pipeline_root:
         spec["defaultPipelineRoot"] = pipeline_root
-    return [spec, _platform(spec, volumes)] if volumes else [spec]
+    mounts = _mounts(volumes, s3_secret)
+    return [spec, _platform(spec, mounts)] if mounts else [spec]
 
 
 def write_package(documents: list[dict[str, Any]], path: Path) -> None:
@@ -183,11 +201,23 @@ def write_package(documents: list[dict[str, Any]], path: Path) -> None:
         raise InputError(f"-o {path}: {error.strerror}") from error
 
 
-def _platform(spec: dict[str, Any], volumes: list[Volume]) -> dict[str, Any]:
+def _mounts(volumes: Sequence[Volume], s3_secret: str | None) -> dict[str, Any]:
+    """What is mounted into a container, as KubernetesExecutorConfig has it."""
+    mounts: dict[str, Any] = {}
+    if volumes:
+        mounts["pvcMount"] = [
+            {"constant": volume.claim, "mountPath": volume.path} for volume in volumes
+        ]
+    if s3_secret:
+        keys = [{"secretKey": key, "envVar": name} for key, name in S3_VARIABLES.items()]
+        mounts["secretAsEnv"] = [{"secretName": s3_secret, "keyToEnv": keys}]
+    return mounts
+
+
+def _platform(spec: dict[str, Any], mounts: dict[str, Any]) -> dict[str, Any]:
     executors = {
-        spec["components"][component]["executorLabel"]: {
-            "pvcMount": [{"constant": volume.claim, "mountPath": volume.path} for volume in volumes]
-        }
+        # A copy for each: YAML's references to one are not for everybody.
+        spec["components"][component]["executorLabel"]: copy.deepcopy(mounts)
         for parameter in PARAMETERS.values()
         if parameter.is_path
         for component, _ in parameter.properties

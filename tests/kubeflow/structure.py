@@ -58,7 +58,5 @@ def _task(spec: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
 if __name__ == "__main__":
     from pipeline.kubeflow.compile import compile_pipeline, default_config
 
-    (made,) = compile_pipeline(
-        default_config(Path("/models")), image="digits", pipeline_root=None, volumes=[]
-    )
+    (made,) = compile_pipeline(default_config(), image="digits", models="/models")
     FILE.write_text(yaml.safe_dump(structure(made)))

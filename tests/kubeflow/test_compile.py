@@ -13,6 +13,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx.orchestration.kubeflow.v2 import compiler_utils
 from tfx.utils import import_utils
 
+from pipeline.kubeflow.compile import S3_VARIABLES, compile_pipeline, default_config
 from tests.conftest import Outcome
 from tests.kubeflow.structure import FILE, structure
 
@@ -24,8 +25,8 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from pipeline.cli import main
 
     path = tmp_path_factory.mktemp("compile") / "digits_pipeline.yaml"
-    options = f"--image {IMAGE} --pipeline-root s3://bucket/root --volume claim:/models -o {path}"
-    assert main(["compile", *options.split()]) == 0
+    options = f"--image {IMAGE} --pipeline-root s3://bucket/root --volume claim:/models"
+    assert main(["compile", *options.split(), "--s3-secret", "keys", "-o", str(path)]) == 0
     return path
 
 
@@ -116,7 +117,7 @@ def test_every_artifact_type_has_a_class(spec):
         assert title == artifact.TYPE_NAME
 
 
-def test_the_pipeline_root_and_the_volume(documents, spec):
+def test_the_pipeline_root_the_volume_and_the_secret(documents, spec):
     assert spec["defaultPipelineRoot"] == "s3://bucket/root"
     platform = json_format.ParseDict(documents[1], pipeline_spec_pb2.PlatformSpec())
     executors = json_format.MessageToDict(platform)["platforms"]["kubernetes"]["deploymentSpec"]
@@ -126,7 +127,11 @@ def test_the_pipeline_root_and_the_volume(documents, spec):
         for component in ("ExampleGen", "LatestPushedModel", "EdgePusher", "Pusher")
     }
     for configuration in mounted.values():
-        assert configuration == {"pvcMount": [{"constant": "claim", "mountPath": "/models"}]}
+        assert configuration["pvcMount"] == [{"constant": "claim", "mountPath": "/models"}]
+        (secret,) = configuration["secretAsEnv"]
+        assert secret["secretName"] == "keys"
+        variables = {pair["secretKey"]: pair["envVar"] for pair in secret["keyToEnv"]}
+        assert variables == S3_VARIABLES
 
 
 @pytest.mark.parametrize(
@@ -144,6 +149,13 @@ def test_bad_options(digits: Callable[..., Outcome], options, message):
     assert outcome.code == 2
     assert outcome.err.startswith(f"digits: {message}")
     assert outcome.err.count("\n") == 1
+
+
+def test_models_may_go_to_an_object_store():
+    (document,) = compile_pipeline(default_config(), image="any", models="s3://bucket/models")
+    parameters = document["root"]["inputDefinitions"]["parameters"]
+    for name, directory in (("serving_directory", "serving/digits"), ("edge_directory", "edge")):
+        assert parameters[name]["defaultValue"] == f"s3://bucket/models/{directory}"
 
 
 def test_a_recipe_is_a_name_or_json():

@@ -10,6 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from pipeline.kubeflow.compile import S3_VARIABLES
 from tests.serving.test_deploy import by_hand, by_kubectl, one
 
 PROJECT = Path(__file__).parents[2]
@@ -120,11 +121,15 @@ def test_the_launcher_finds_its_keys(resources):
     scheme = launcher["data"]["defaultPipelineRoot"].partition("://")[0]
     reference = providers[scheme]["default"]["credentials"]["secretRef"]
     assert reference["secretName"] == secret["metadata"]["name"]
-    assert {reference["accessKeyKey"], reference["secretKeyKey"]} == set(secret["stringData"])
+    keys = {reference["accessKeyKey"], reference["secretKeyKey"]}
+    assert keys < set(secret["stringData"]) == set(S3_VARIABLES)
+    endpoint = providers[scheme]["default"]["endpoint"]
+    assert secret["stringData"]["endpoint"] == f"https://{endpoint}"
 
 
 def test_no_key_is_in_the_repository(resources):
-    assert set(one(resources, "Secret")["stringData"].values()) == {"replace-me"}
+    data = one(resources, "Secret")["stringData"]
+    assert data["accesskey"] == data["secretkey"] == "replace-me"
 
 
 def test_the_readme_names_the_claim(resources):
