@@ -38,6 +38,8 @@ from kfp.pipeline_spec import pipeline_spec_pb2  # noqa: E402
 from tfx.orchestration.kubeflow.v2 import compiler_utils  # noqa: E402
 from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor  # noqa: E402
 
+from serving.errors import input_error_in  # noqa: E402
+
 
 def local_path(uri: str, root: str) -> str:
     """Returns where the launcher keeps what a URI names; anything else as it is."""
@@ -105,7 +107,12 @@ def main(parsed: tuple[argparse.Namespace, list[str]]) -> None:
     json_format.Parse(options.json_serialized_inputs_spec_args, inputs_spec)
     localize(executor_input, inputs_spec, root)
     options.json_serialized_invocation_args = json_format.MessageToJson(executor_input)
-    kubeflow_v2_run_executor.main(parsed)
+    try:
+        kubeflow_v2_run_executor.main(parsed)
+    except Exception as error:
+        if message := input_error_in(error):
+            sys.exit(f"digits: {message}")
+        raise
     globalize(Path(executor_input.outputs.output_file), root)
 
 

@@ -15,7 +15,8 @@ Each pod has a file system of its own: nothing reaches a task but what was downl
 starts with `/` in a pod is below a directory here, which the environment variable tells.
 
 Not covered: caching, retries, time-outs, exit handlers, loops, nested pipelines, importers, output
-parameters, and all that makes a pod (image, volumes, secrets, resources, user).
+parameters, and what makes a pod but for its command and secrets in its environment (image, volumes,
+resources, user).
 """
 
 import graphlib
@@ -75,10 +76,13 @@ class Refused(ValueError):
     """The API server refuses the package or the parameters."""
 
 
-def load(package: Path) -> pb.PipelineSpec:
-    """Reads the first document of a package, which is all that runs."""
-    document = next(iter(yaml.safe_load_all(package.read_text())))
-    return json_format.ParseDict(document, pb.PipelineSpec())
+def load(package: Path) -> tuple[pb.PipelineSpec, Mapping[str, Any]]:
+    """Reads a package: its specification, and the Kubernetes configuration of its executors."""
+    document, *platforms = yaml.safe_load_all(package.read_text())
+    spec = json_format.ParseDict(document, pb.PipelineSpec())
+    for platform in platforms:
+        return spec, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return spec, {}
 
 
 class Run:
@@ -90,6 +94,8 @@ class Run:
         pipeline_root: URI below which they are.
         parameters: of the run.
         work: directory for the pods.
+        configuration: of the executors, on Kubernetes; of it, secrets in the environment.
+        secrets: of the cluster, by name and key.
 
     Raises:
         Refused: the spec or a parameter is not what Kubeflow accepts.
@@ -102,6 +108,8 @@ class Run:
         pipeline_root: str,
         parameters: Mapping[str, Any],
         work: Path,
+        configuration: Mapping[str, Any] | None = None,
+        secrets: Mapping[str, Mapping[str, str]] | None = None,
     ):
         if spec.schema_version != "2.1.0":
             raise Refused(f"schema version {spec.schema_version}")
@@ -110,6 +118,8 @@ class Run:
         self._parameters = _check_parameters(spec.root.input_definitions, parameters)
         self._root = f"{pipeline_root}/{spec.pipeline_info.name}/{uuid.uuid4()}"
         self._work = work
+        self._configuration = configuration or {}
+        self._secrets = secrets or {}
         self._ids = itertools.count(1)
         self.tasks: dict[str, TaskRun] = {}
 
@@ -146,7 +156,14 @@ class Run:
             return TaskRun("skipped")
         pod = self._work / name
         self._provision(name, component, executor_input, pod)
-        return self._launch(executor.container, executor_input, pod)
+        environment = {
+            pair["envVar"]: self._secrets[secret["secretName"]][pair["secretKey"]]
+            for secret in self._configuration.get(component.executor_label, {}).get(
+                "secretAsEnv", []
+            )
+            for pair in secret["keyToEnv"]
+        }
+        return self._launch(executor.container, executor_input, pod, environment)
 
     # The driver.
 
@@ -193,6 +210,7 @@ class Run:
         container: pb.PipelineDeploymentConfig.PipelineContainerSpec,
         executor_input: pb.ExecutorInput,
         pod: Path,
+        environment: Mapping[str, str],
     ) -> TaskRun:
         for artifacts in executor_input.inputs.artifacts.values():
             for artifact in artifacts.artifacts:
@@ -203,7 +221,7 @@ class Run:
         }
         for artifact in outputs.values():
             _local_path(artifact.uri, pod).parent.mkdir(parents=True, exist_ok=True)
-        done = _run_command(container, executor_input, pod)
+        done = _run_command(container, executor_input, pod, environment)
         if done.returncode:
             return TaskRun("failed", log=done.stdout)
         output_file = Path(executor_input.outputs.output_file)
@@ -282,6 +300,7 @@ def _run_command(
     container: pb.PipelineDeploymentConfig.PipelineContainerSpec,
     executor_input: pb.ExecutorInput,
     pod: Path,
+    environment: Mapping[str, str],
 ) -> subprocess.CompletedProcess[str]:
     replacements = {"{{$}}": json_format.MessageToJson(executor_input, indent=None)}
     for name, value in executor_input.inputs.parameter_values.items():
@@ -311,6 +330,7 @@ def _run_command(
             "PYTHONPATH": str(PROJECT),  # what the image has installed
             "HOME": str(home),
             ROOT_VARIABLE: str(pod),
+            **environment,
         },
     )
 

@@ -20,6 +20,16 @@ class ObjectStore:
     """A client, by the URIs that Kubeflow has: `s3://BUCKET/KEY` or `minio://BUCKET/KEY`."""
 
     system: fs.S3FileSystem
+    address: str
+
+    @property
+    def secret(self) -> dict[str, str]:
+        """The way to it, as a secret of the cluster has it."""
+        return {
+            "accesskey": USER,
+            "secretkey": PASSWORD,
+            "endpoint": f"http://{self.address}",
+        }
 
     def download(self, uri: str, path: Path) -> None:
         """Copies an object, or all below a prefix; none is no error, as for the launcher."""
@@ -61,7 +71,7 @@ def object_store(directory: Path) -> Iterator[ObjectStore]:
             allow_bucket_creation=True,
         )
         system.create_dir(BUCKET)
-        yield ObjectStore(system)
+        yield ObjectStore(system, address)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,5 @@
 """The harness itself, on a package of small scripts; and a task of ours in it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from tests.kubeflow.harness import Refused, Run
-from tests.kubeflow.object_store import ObjectStore, object_store
+from tests.kubeflow.object_store import ObjectStore
 
 MAKE = """
 import json, pathlib, sys
@@ -109,12 +108,6 @@ def package(**executors: Any) -> pipeline_spec_pb2.PipelineSpec:
         "deploymentSpec": {"executors": {**scripts, **executors}},
     }
     return json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
-    with object_store(tmp_path_factory.mktemp("store")) as running:
-        yield running
 
 
 def run(store: ObjectStore, work: Path, scheme: str = "s3", **parameters: Any) -> Run:
