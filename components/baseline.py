@@ -7,11 +7,11 @@ compiler refuses resolvers.
 import os
 
 from tfx import v1 as tfx
-from tfx.types import artifact, standard_artifacts
+from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
 from components.object_store import copy_in
-from components.pushers import SAVED_MODEL_FILE, versions
+from components.versions import SAVED_MODEL_FILE, versions
 
 
 @tfx.dsl.components.component
@@ -24,8 +24,3 @@ def LatestPushedModel(
     if found:
         source = os.path.join(base_directory, str(found[-1]))
         copy_in(source, path_utils.serving_model_dir(model.uri))
-
-
-def is_empty(model: artifact.Artifact) -> bool:
-    """Says whether an artifact of `LatestPushedModel` holds no model."""
-    return not os.path.exists(path_utils.serving_model_path(model.uri))

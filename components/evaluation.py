@@ -1,6 +1,7 @@
 """Evaluator: what TFMA measures on the test split, and the gates on it."""
 
 import math
+import os
 from typing import Any
 
 import tensorflow_model_analysis as tfma
@@ -12,10 +13,9 @@ from tfx import v1 as tfx
 from tfx.components.evaluator import executor
 from tfx.dsl.components.base import executor_spec
 from tfx.types import artifact_utils, standard_component_specs
-from tfx.utils import proto_utils
+from tfx.utils import path_utils, proto_utils
 
 import components.metrics
-from components.baseline import is_empty
 from components.gates import write_decision
 from components.preprocessing import LABEL
 from components.sources import CLASSES
@@ -110,7 +110,7 @@ class Executor(executor.Executor):
             config
         )
         baseline = input_dict.get(standard_component_specs.BASELINE_MODEL_KEY)
-        if baseline and is_empty(baseline[0]):
+        if baseline and is_empty(baseline[0]):  # which a Resolver's never is
             del input_dict[standard_component_specs.BASELINE_MODEL_KEY]
         super().Do(input_dict, output_dict, exec_properties)
         evaluation, blessing = (
@@ -138,6 +138,11 @@ class Evaluator(tfx.components.Evaluator):
     def __init__(self, *, min_accuracy: float, min_recall: float, **options: Any):
         super().__init__(eval_config=config_pb2.EvalConfig(), **options)  # which the executor fills
         self.spec.exec_properties.update({MIN_ACCURACY: min_accuracy, MIN_RECALL: min_recall})
+
+
+def is_empty(model: types.Artifact) -> bool:
+    """Says whether an artifact holds no model, as `LatestPushedModel` gives it before a push."""
+    return not os.path.exists(path_utils.serving_model_path(model.uri))
 
 
 def _refusals(evaluation: str) -> list[str]:

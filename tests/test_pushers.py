@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from components.pushers import _version_of, publish
+from components.pushers import _version_of
+from components.versions import publish
 
 
 @pytest.fixture

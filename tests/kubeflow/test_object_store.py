@@ -6,7 +6,8 @@ import pytest
 
 from components.baseline import LatestPushedModel
 from components.object_store import copy_in, is_remote, local_copy
-from components.pushers import SAVED_MODEL_FILE, _version_of, publish, versions
+from components.pushers import _version_of
+from components.versions import SAVED_MODEL_FILE, publish, versions
 from serving.errors import InputError
 from tests.kubeflow.object_store import ObjectStore
 
@@ -81,7 +82,7 @@ def test_the_same_pair_keeps_its_version(base, store, tmp_path):
 def test_the_baseline_is_the_newest_version_or_empty(base, saved_model, tmp_path, pushed):
     from tfx.types import standard_artifacts
 
-    from components.baseline import is_empty
+    from components.evaluation import is_empty
 
     for version in pushed:
         (saved_model / SAVED_MODEL_FILE).write_text(version)
