@@ -45,6 +45,15 @@ def test_a_task_runs(package, store, tmp_path):
     assert (tmp_path / "schema" / "schema.pbtxt").read_text() == expected.read_text()
 
 
+def test_bad_data_ends_the_log_with_one_line(package, store, tmp_path):
+    root = f"s3://digits/{tmp_path.name}"
+    run = make_run(package, store, root, tmp_path, {"data": "s3://digits/nothing/here"})
+    ((_, task),) = run.run(only={"ExampleGen"})
+    assert task.state == "failed"
+    assert task.log.splitlines()[-1].startswith("digits: s3://digits/nothing/here: nothing there;")
+    assert "Traceback" not in task.log
+
+
 @pytest.mark.slow
 def test_the_whole_package_runs_twice(package, store, tmp_path, sample):
     """With data, artifacts, baseline and pushed models in the object store, and nowhere else."""
