@@ -10,6 +10,12 @@ run: .venv/.installed
 test: .venv/.installed
 	$(BIN)/pytest $(ARGS)
 
+# All tasks of the package for Kubeflow Pipelines, as Kubeflow runs them: on MinIO where it is
+# installed, else on a store of the tests.
+.PHONY: test-kubeflow
+test-kubeflow: .venv/.installed
+	$(BIN)/pytest -m slow -s tests/kubeflow $(ARGS)
+
 lint: .venv/.installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check

@@ -1,6 +1,7 @@
 """Evaluator: what TFMA measures on the test split, and the gates on it."""
 
 import math
+import os
 from typing import Any
 
 import tensorflow_model_analysis as tfma
@@ -12,6 +13,7 @@ from tfx import v1 as tfx
 from tfx.components.evaluator import executor
 from tfx.dsl.components.base import executor_spec
 from tfx.types import artifact_utils, standard_component_specs
+from tfx.utils import path_utils, proto_utils
 
 import components.metrics
 from components.gates import write_decision
@@ -88,8 +90,11 @@ def _custom(
     )
 
 
+MIN_ACCURACY, MIN_RECALL = "min_accuracy", "min_recall"
+
+
 class Executor(executor.Executor):
-    """TFX's Evaluator, which also writes down why it blessed or refused."""
+    """TFX's Evaluator with our gates, which also writes down why it blessed or refused."""
 
     def Do(
         self,
@@ -98,6 +103,15 @@ class Executor(executor.Executor):
         exec_properties: dict[str, Any],
     ) -> None:
         """Evaluates, decides, and gives the reason."""
+        config = eval_config(
+            min_accuracy=exec_properties[MIN_ACCURACY], min_recall=exec_properties[MIN_RECALL]
+        )
+        exec_properties[standard_component_specs.EVAL_CONFIG_KEY] = proto_utils.proto_to_json(
+            config
+        )
+        baseline = input_dict.get(standard_component_specs.BASELINE_MODEL_KEY)
+        if baseline and is_empty(baseline[0]):  # which a Resolver's never is
+            del input_dict[standard_component_specs.BASELINE_MODEL_KEY]
         super().Do(input_dict, output_dict, exec_properties)
         evaluation, blessing = (
             artifact_utils.get_single_instance(output_dict[key])
@@ -111,9 +125,24 @@ class Executor(executor.Executor):
 
 
 class Evaluator(tfx.components.Evaluator):
-    """`Evaluator` with the executor above."""
+    """`Evaluator` with the executor above.
+
+    Args:
+        min_accuracy: floor of the accuracy.
+        min_recall: floor of each digit's recall.
+        options: what TFX's takes, but for the configuration.
+    """
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+    def __init__(self, *, min_accuracy: float, min_recall: float, **options: Any):
+        super().__init__(eval_config=config_pb2.EvalConfig(), **options)  # which the executor fills
+        self.spec.exec_properties.update({MIN_ACCURACY: min_accuracy, MIN_RECALL: min_recall})
+
+
+def is_empty(model: types.Artifact) -> bool:
+    """Says whether an artifact holds no model, as `LatestPushedModel` gives it before a push."""
+    return not os.path.exists(path_utils.serving_model_path(model.uri))
 
 
 def _refusals(evaluation: str) -> list[str]:

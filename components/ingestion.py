@@ -19,7 +19,8 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
-from components.sources import Batch, Location, open_source
+from components.object_store import local_copy
+from components.sources import Batch, Location, locate, open_source
 from components.splits import SPLITS, split_batches
 
 #: A shard is written once it has this many digits or more.
@@ -90,15 +91,16 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         proto_utils.json_to_proto(
             exec_properties[standard_component_specs.INPUT_CONFIG_KEY], config
         )
-        location = Location(
-            exec_properties[standard_component_specs.INPUT_BASE_KEY], config.splits[0].pattern
-        )
+        base = exec_properties[standard_component_specs.INPUT_BASE_KEY]
+        pattern = config.splits[0].pattern
         (examples,) = output_dict[standard_component_specs.EXAMPLES_KEY]
         examples.split_names = artifact_utils.encode_split_names(SPLITS)
         directories = {split: artifact_utils.get_split_uri([examples], split) for split in SPLITS}
         for directory in directories.values():
             fileio.makedirs(directory)
-        with self._make_beam_pipeline() as pipeline:
+        with local_copy(base) as copy, self._make_beam_pipeline() as pipeline:
+            # Where the run itself is told what the data is, its kind is not known before.
+            location = Location(base, pattern) if pattern else locate(copy)
             _ = (
                 pipeline
                 | "Location" >> beam.Create([location])
@@ -115,7 +117,8 @@ class DigitExampleGen(component.FileBasedExampleGen):
 
     def __init__(self, location: Location):
         """Args:
-        location: the input base and the pattern of the files below it, as `locate` returns.
+        location: the input base and the pattern of the files below it, as `locate` returns;
+            with an empty pattern, what `locate` takes, which the executor then asks.
         """
         output = example_gen_pb2.Output(
             split_config=example_gen_pb2.SplitConfig(

@@ -7,7 +7,6 @@ for the version: pushing the same model twice makes two versions.
 import json
 import os
 import shutil
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ from components.edge_evaluator import METRICS_FILE
 from components.edge_exporter import EdgeModelArtifact
 from components.examples import read_digits
 from components.gates import GateDecision
+from components.object_store import open_directory
+from components.versions import SAVED_MODEL_FILE, publish, versions
 from export.bundle import assemble, seal
 from export.edge_model import DEFAULT_VARIANT, DESCRIPTION_FILE
 from export.model_card import CARD_FILE, bundle_facts, model_card
@@ -57,7 +58,7 @@ def EdgePusher(
             kept.append({**variant, "metrics": metrics[variant["name"]]})
     description["variants"] = kept
     description["metrics"] = metrics[DEFAULT_VARIANT]
-    description["version"] = _version_of(description, Path(base_directory))
+    description["version"] = _version_of(description, base_directory)
     Path(bundle, DESCRIPTION_FILE).write_text(json.dumps(description, indent=2))
     digits, labels = zip(*read_digits(examples, "test"), strict=True)
     card = model_card(bundle_facts(description, evaluated["stress"]))
@@ -65,7 +66,8 @@ def EdgePusher(
     assemble(Path(bundle), np.concatenate(digits), np.concatenate(labels))
     seal(Path(bundle))
     version = str(description["version"])
-    _mark_pushed(pushed_model, version, publish(bundle, base_directory, version))
+    path = publish(bundle, base_directory, version, last=DESCRIPTION_FILE)
+    _mark_pushed(pushed_model, version, path)
 
 
 @tfx.dsl.components.component
@@ -82,44 +84,19 @@ def Pusher(
     _require_blessed(infra_blessing)
     version = pushed_edge_model.get_string_custom_property(VERSION_PROPERTY)
     source = path_utils.serving_model_path(model.uri)
-    _mark_pushed(pushed_model, version, publish(source, base_directory, version))
+    path = publish(source, base_directory, version, last=SAVED_MODEL_FILE)
+    _mark_pushed(pushed_model, version, path)
 
 
-def publish(source: str, base_directory: str, version: str) -> str:
-    """Makes a version appear in one step: copies it beside, then renames it.
-
-    Args:
-        source: the directory to publish.
-        base_directory: the directory of all versions, which servers poll.
-        version: a positive integer; if it is there already, nothing is done.
-
-    Returns:
-        The version's path.
-    """
-    path = os.path.join(base_directory, version)
-    if os.path.exists(path):
-        return path
-    os.makedirs(base_directory, exist_ok=True)
-    # Servers take only directories with numbers for names: a rest of a crash is never one.
-    beside = tempfile.mkdtemp(prefix=f".{version}-", dir=base_directory)
-    try:
-        shutil.copytree(source, beside, dirs_exist_ok=True)
-        os.chmod(beside, 0o755)
-        os.rename(beside, path)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
-    return path
-
-
-def _version_of(description: dict[str, Any], base_directory: Path) -> int:
-    versions = [0]
-    for path in base_directory.glob(f"[0-9]*/{DESCRIPTION_FILE}"):
-        pushed = json.loads(path.read_text())
+def _version_of(description: dict[str, Any], base_directory: str) -> int:
+    newest = 0
+    system, path = open_directory(base_directory)
+    for newest in versions(base_directory, holding=DESCRIPTION_FILE):
+        with system.open_input_stream(f"{path}/{newest}/{DESCRIPTION_FILE}") as file:
+            pushed = json.loads(file.read())
         if _hashes(pushed) == _hashes(description):
-            return pushed["version"]
-        versions.append(pushed["version"])
-    return max(int(time.time()), max(versions) + 1)
+            return newest
+    return max(int(time.time()), newest + 1)
 
 
 def _hashes(description: dict[str, Any]) -> dict[str, str]:

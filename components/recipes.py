@@ -1,8 +1,11 @@
 """Recipes: how a network is trained, as data."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+from serving.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +91,28 @@ class Recipe:
         """Returns the recipe that `to_dict` described."""
         augmentation = values["augmentation"] and Augmentation(**values["augmentation"])
         return cls(**{**values, "augmentation": augmentation})
+
+    @classmethod
+    def parse(cls, text: str) -> "Recipe":
+        """Returns the recipe of a name in `RECIPES`, or of `to_dict`'s values as JSON.
+
+        `to_text` undoes it.
+
+        Raises:
+            InputError: it is neither.
+        """
+        if text in RECIPES:
+            return RECIPES[text]
+        try:
+            return cls.from_dict(json.loads(text))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"recipe {text!r}: expected one of {', '.join(RECIPES)}, or a recipe as JSON"
+            ) from error
+
+    def to_text(self) -> str:
+        """Returns the recipe's name, where that says all, else its values as JSON."""
+        return self.name if RECIPES.get(self.name) == self else json.dumps(self.to_dict())
 
     def tuned(self, choices: Mapping[str, Any]) -> "Recipe":
         """Returns the recipe with what a tuner chose.

@@ -9,8 +9,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from pipeline import defaults
 from pipeline.quiet import stderr_to
-from serving.errors import GateRefused, InputError
+from serving.errors import GateRefused, InputError, RunFailed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.command(options)
     except InputError as error:
         return _fail(str(error), BAD_INPUT)
-    except GateRefused as error:
+    except (GateRefused, RunFailed) as error:
         return _fail(str(error), REFUSED)
     except ModuleNotFoundError as error:
         return _fail(f"{error.name} is not installed; README names the extras", BAD_INPUT)
@@ -248,6 +249,7 @@ def _bench_edge(options: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     from components.recipes import RECIPES
+    from pipeline.kubeflow.command import add_commands
     from serving.server.command import add_flags, port
 
     common = argparse.ArgumentParser(add_help=False)
@@ -255,7 +257,7 @@ def _parser() -> argparse.ArgumentParser:
     data = argparse.ArgumentParser(add_help=False)
     data.add_argument(
         "--data",
-        default="sample",
+        default=defaults.DATA,
         help="sample (5,000 digits, no download), mnist (Keras's download), or the path of an "
         "IDX directory, a folder of pictures by class, a .csv or an .npz (default: sample)",
     )
@@ -264,7 +266,9 @@ def _parser() -> argparse.ArgumentParser:
         "--root", type=Path, default=Path("run"), metavar="DIR", help="run root (default: run)"
     )
     recipe = argparse.ArgumentParser(add_help=False)
-    recipe.add_argument("--recipe", choices=RECIPES, default="seed", help="(default: seed)")
+    recipe.add_argument(
+        "--recipe", choices=RECIPES, default=defaults.RECIPE, help="(default: seed)"
+    )
 
     parser = argparse.ArgumentParser(
         prog="digits", description="Handwritten digits, from raw pixels to served and edge models."
@@ -287,16 +291,20 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--tune-epochs", type=_positive, default=3, metavar="N", help="of a trial (default: 3)"
     )
-    run.add_argument("--seed", type=int, default=1, metavar="N", help="(default: 1)")
+    run.add_argument("--seed", type=int, default=defaults.SEED, metavar="N", help="(default: 1)")
     run.add_argument(
-        "--min-accuracy", type=_share, default=0.9, metavar="X", help="gate (default: 0.9)"
+        "--min-accuracy",
+        type=_share,
+        default=defaults.MIN_ACCURACY,
+        metavar="X",
+        help="gate (default: %(default)s)",
     )
     run.add_argument(
         "--min-recall",
         type=_share,
-        default=0.7,
+        default=defaults.MIN_RECALL,
         metavar="X",
-        help="gate, each digit (default: 0.7)",
+        help="gate, each digit (default: %(default)s)",
     )
     run.add_argument(
         "--min-edge-accuracy", type=_share, metavar="X", help="gate (default: --min-accuracy)"
@@ -304,10 +312,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--max-edge-disagreement",
         type=_share,
-        default=0.01,
+        default=defaults.MAX_EDGE_DISAGREEMENT,
         metavar="X",
         help="gate: share of digits that the edge model may label unlike the served model "
-        "(default: 0.01)",
+        "(default: %(default)s)",
     )
     run.add_argument(
         "--no-cache", dest="cache", action="store_false", help="run unchanged components again"
@@ -436,6 +444,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench_edge.add_argument("--out", type=Path, metavar="DIR", help="(default: ROOT/bench-edge)")
     bench_edge.set_defaults(command=_bench_edge)
+
+    add_commands(commands, common)
     return parser
 
 

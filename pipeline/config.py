@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from components.recipes import Recipe
 from components.sources import Location
@@ -93,6 +94,8 @@ class PipelineConfig:
         seed: of every random choice.
         gates: what the models have to meet.
         tuning: a search for this data's best choices; None for the recipe's own.
+        baseline: what a new model is compared with: the latest blessed one of the metadata
+            store, or the latest pushed one.
         enable_cache: take unchanged components' outputs from the last runs.
     """
 
@@ -102,4 +105,5 @@ class PipelineConfig:
     seed: int
     gates: Gates
     tuning: Tuning | None = None
+    baseline: Literal["blessed", "pushed"] = "blessed"
     enable_cache: bool = True

@@ -1,18 +1,21 @@
 """The pipeline's graph."""
 
 from tfx import v1 as tfx
+from tfx.dsl.components.base import base_node
 from tfx.dsl.placeholder import placeholder
 from tfx.types import BaseChannel
 
 from components import preprocessing, trainer
+from components.baseline import LatestPushedModel
 from components.data_gate import DataGate
 from components.edge_evaluator import EdgeEvaluator
 from components.edge_exporter import TFLiteExporter
-from components.evaluation import Evaluator, eval_config
+from components.evaluation import Evaluator
 from components.ingestion import DigitExampleGen
 from components.pushers import EdgePusher, Pusher
 from components.schema import SCHEMA_FILE, CuratedSchema
 from components.servability import ServabilityCheck
+from components.trainer_component import Trainer
 from pipeline.config import PIPELINE_NAME, PipelineConfig
 
 
@@ -27,11 +30,7 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
         statistics=statistics_gen.outputs["statistics"], schema=schema
     )
     data_gate = DataGate(anomalies=example_validator.outputs["anomalies"])
-    baseline = tfx.dsl.Resolver(
-        strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
-        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
-        model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
-    ).with_id("LatestBlessedModel")
+    baseline = _baseline(config)
 
     with tfx.dsl.Cond(_blessed(data_gate.outputs["blessing"])):
         transform = tfx.components.Transform(
@@ -57,11 +56,13 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
             },
             **training_inputs,
         )
-        model_trainer = tfx.components.Trainer(
+        model_trainer = Trainer(
             run_fn=f"{trainer.__name__}.run_fn",
             hyperparameters=model_tuner and model_tuner.outputs["best_hyperparameters"],
             **training_inputs,
-            custom_config={"recipe": config.recipe.to_dict(), "seed": config.seed},
+            recipe=config.recipe.to_text(),
+            epochs=0,
+            seed=config.seed,
         )
         model, model_run = model_trainer.outputs["model"], model_trainer.outputs["model_run"]
         evaluator = Evaluator(
@@ -69,9 +70,8 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
             model=model,
             baseline_model=baseline.outputs["model"],
             example_splits=["test"],
-            eval_config=eval_config(
-                min_accuracy=config.gates.min_accuracy, min_recall=config.gates.min_recall
-            ),
+            min_accuracy=config.gates.min_accuracy,
+            min_recall=config.gates.min_recall,
         )
         servability = ServabilityCheck(model=model, model_run=model_run)
 
@@ -136,5 +136,20 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
     )
 
 
+def _baseline(config: PipelineConfig) -> base_node.BaseNode:
+    """What gives the model that a new one is compared with, as its output `model`."""
+    if config.baseline == "pushed":
+        return LatestPushedModel(base_directory=str(config.root.serving))
+    return tfx.dsl.Resolver(
+        strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
+        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+        model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+    ).with_id("LatestBlessedModel")
+
+
 def _blessed(blessing: BaseChannel) -> placeholder.Predicate:
-    return blessing.future()[0].custom_property("blessed") == 1
+    future = blessing.future()
+    # With the key that it is born with, the first component that is compiled for Kubeflow would
+    # look for it under that key even if it has the channel under a name of its own.
+    future.set_key(None)
+    return future[0].custom_property("blessed") == 1

@@ -17,7 +17,7 @@ from tfx.proto.orchestration import pipeline_pb2
 from tfx.types import artifact
 
 from pipeline.fingerprint import fingerprint
-from serving.errors import InputError
+from serving.errors import InputError, input_error_in
 
 CODE_PARAMETER = "code_sha256"
 
@@ -119,7 +119,7 @@ class LocalRunner(local_dag_runner.LocalDagRunner):
             info = component.launch()
         except Exception as error:
             run.state = "failed"
-            if message := _input_error(error):
+            if message := input_error_in(error):
                 raise InputError(message) from error
             raise
         finally:
@@ -136,17 +136,6 @@ class LocalRunner(local_dag_runner.LocalDagRunner):
                 run.state = "cached"
             outputs = execution_lib.get_output_artifacts(handle, info.execution_id)
             run.outputs = {key: artifacts[0] for key, artifacts in outputs.items() if artifacts}
-
-
-def _input_error(error: BaseException) -> str | None:
-    """Finds the message of an `InputError`, which Beam passes on as text only, with additions."""
-    cause: BaseException | None = error
-    while cause:
-        name = f"{InputError.__module__}.{InputError.__qualname__}: "
-        if isinstance(cause, InputError) or name in str(cause):
-            return re.split(r" \[while running|\n", str(cause).rpartition(name)[2])[0]
-        cause = cause.__cause__ or cause.__context__
-    return None
 
 
 def _reset_peak_memory() -> None:

@@ -1,5 +1,6 @@
 """Errors that a person can mend; the command line prints each as one line."""
 
+import re
 from typing import ClassVar
 
 
@@ -7,8 +8,23 @@ class InputError(ValueError):
     """Bad input or usage: names the file or flag, the fault and the remedy (exit code 2)."""
 
 
+def input_error_in(error: BaseException) -> str | None:
+    """Finds the message of an `InputError`, which Beam passes on as text only, with additions."""
+    cause: BaseException | None = error
+    while cause:
+        name = f"{InputError.__module__}.{InputError.__qualname__}: "
+        if isinstance(cause, InputError) or name in str(cause):
+            return re.split(r" \[while running|\n", str(cause).rpartition(name)[2])[0]
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
 class GateRefused(RuntimeError):
     """A gate refused a model or its data: nothing was pushed (exit code 1)."""
+
+
+class RunFailed(RuntimeError):
+    """A run on a cluster failed, or was stopped (exit code 1)."""
 
 
 class ServerError(RuntimeError):

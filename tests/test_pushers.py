@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from components.pushers import _version_of, publish
+from components.pushers import _version_of
+from components.versions import publish
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def source(tmp_path: Path) -> Path:
 
 def test_a_version_appears_whole(source, tmp_path):
     base = tmp_path / "serving"
-    path = Path(publish(str(source), str(base), "7"))
+    path = Path(publish(str(source), str(base), "7", last="saved_model.pb"))
     assert path == base / "7"
     assert (path / "variables" / "data").read_text() == "weights"
     assert os.listdir(base) == ["7"]
@@ -26,7 +27,7 @@ def test_a_version_appears_whole(source, tmp_path):
 
 def test_a_failed_copy_leaves_nothing(source, tmp_path, monkeypatch):
     base = tmp_path / "serving"
-    publish(str(source), str(base), "7")
+    publish(str(source), str(base), "7", last="saved_model.pb")
 
     def copy_half(src, dst, **_):
         shutil.copy(Path(src, "saved_model.pb"), dst)
@@ -34,7 +35,7 @@ def test_a_failed_copy_leaves_nothing(source, tmp_path, monkeypatch):
 
     monkeypatch.setattr(shutil, "copytree", copy_half)
     with pytest.raises(OSError, match="No space left"):
-        publish(str(source), str(base), "8")
+        publish(str(source), str(base), "8", last="saved_model.pb")
     assert os.listdir(base) == ["7"]
 
 
@@ -49,15 +50,15 @@ def test_a_version_is_seen_only_when_it_is_complete(source, tmp_path, monkeypatc
         rename(src, dst)
 
     monkeypatch.setattr(os, "rename", watch)
-    publish(str(source), str(base), "7")
+    publish(str(source), str(base), "7", last="saved_model.pb")
     assert seen == [[]]
 
 
 def test_a_version_that_is_there_is_left_alone(source, tmp_path):
     base = tmp_path / "serving"
-    publish(str(source), str(base), "7")
+    publish(str(source), str(base), "7", last="saved_model.pb")
     (base / "7" / "mark").touch()
-    publish(str(source), str(base), "7")
+    publish(str(source), str(base), "7", last="saved_model.pb")
     assert (base / "7" / "mark").exists()
 
 
@@ -68,14 +69,14 @@ def test_the_same_models_keep_their_version_and_others_get_a_higher(tmp_path):
     (tmp_path / "9000000000" / "model.json").write_text(
         json.dumps({**models, "version": 9000000000})
     )
-    assert _version_of(models, tmp_path) == 9000000000
+    assert _version_of(models, str(tmp_path)) == 9000000000
     for other in (
         {**models, "source_saved_model_sha256": "d"},
         {**models, "variants": variants[:1]},
         {**models, "variants": [variants[0], {"name": "float32", "sha256": "d"}]},
     ):
-        assert _version_of(other, tmp_path) == 9000000001
-    assert _version_of(models, tmp_path / "nowhere") < 9000000000
+        assert _version_of(other, str(tmp_path)) == 9000000001
+    assert _version_of(models, str(tmp_path / "nowhere")) < 9000000000
 
 
 def test_versions_from_before_the_variants_are_other_versions(tmp_path):
@@ -83,4 +84,4 @@ def test_versions_from_before_the_variants_are_other_versions(tmp_path):
     old = {"source_saved_model_sha256": "b", "sha256": "a", "version": 5}
     (tmp_path / "5" / "model.json").write_text(json.dumps(old))
     models = {"source_saved_model_sha256": "b", "variants": [{"name": "uint8", "sha256": "a"}]}
-    assert _version_of(models, tmp_path) > 5
+    assert _version_of(models, str(tmp_path)) > 5

@@ -96,6 +96,11 @@ def by_hand(directory: Path) -> list[dict[str, Any]]:
             resources.append(
                 {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data}
             )
+    if namespace := spec.pop("namespace", None):
+        for resource in resources:
+            resource["metadata"]["namespace"] = namespace
+            for subject in resource.get("subjects", []):
+                subject["namespace"] = namespace
     assert not spec
     return resources
 

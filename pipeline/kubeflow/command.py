@@ -1,0 +1,153 @@
+"""The sub-commands `digits compile` and `digits submit`: their options."""
+
+import argparse
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pipeline.quiet import stderr_to
+
+PACKAGE = Path("digits_pipeline.yaml")
+IMAGE = "digits:latest"
+
+
+def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Adds the sub-commands.
+
+    Args:
+        commands: what `add_subparsers` gave.
+        common: the options of all commands.
+    """
+    compiler = commands.add_parser(
+        "compile",
+        parents=[common],
+        help="make a package for Kubeflow Pipelines",
+        description="The defaults of the package's parameters are those of `digits run`.",
+    )
+    compiler.add_argument(
+        "--image", default=IMAGE, help=f"of all containers, best by digest (default: {IMAGE})"
+    )
+    compiler.add_argument(
+        "--pipeline-root",
+        metavar="URI",
+        help="of the artifacts: s3://, minio:// or gs:// (default: the cluster's)",
+    )
+    compiler.add_argument(
+        "--volume",
+        action="append",
+        default=[],
+        metavar="CLAIM:/PATH",
+        help="persistent volume claim to mount, for data and pushed models",
+    )
+    compiler.add_argument(
+        "--s3-secret",
+        metavar="NAME",
+        help="secret with accesskey, secretkey and endpoint, for data and pushed models in an "
+        "object store (artifacts need none)",
+    )
+    compiler.add_argument(
+        "--models",
+        default="/models",
+        metavar="DIR",
+        help="where pushed models go, if a run says nothing else: on a volume, or s3:// "
+        "(default: /models)",
+    )
+    compiler.add_argument(
+        "-o", "--output", type=Path, default=PACKAGE, metavar="FILE", help=f"(default: {PACKAGE})"
+    )
+    compiler.set_defaults(command=_compile)
+
+    submitter = commands.add_parser(
+        "submit",
+        parents=[common],
+        help="run a package on Kubeflow Pipelines",
+        description="Exit codes with --wait: 0 both models pushed, 1 the run failed or a gate "
+        "refused, 2 bad input, the server cannot be reached or refuses, or time is up.",
+    )
+    submitter.add_argument(
+        "package", nargs="?", type=Path, default=PACKAGE, help=f"(default: {PACKAGE})"
+    )
+    submitter.add_argument("--host", required=True, metavar="URL", help="of Kubeflow Pipelines")
+    submitter.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="data, recipe, epochs, seed, gates and destinations; more than once",
+    )
+    submitter.add_argument("--experiment", default="digits", help="(default: digits)")
+    submitter.add_argument("--run-name", metavar="NAME", help="(default: digits and the time)")
+    submitter.add_argument("--pipeline-root", metavar="URI", help="(default: the package's)")
+    submitter.add_argument("--service-account", metavar="NAME", help="of the pods")
+    submitter.add_argument("--namespace", help="yours, where there are many users")
+    token = submitter.add_mutually_exclusive_group()
+    token.add_argument("--token", help="(default: $DIGITS_KUBEFLOW_TOKEN)")
+    token.add_argument("--token-file", type=Path, metavar="FILE", help="that holds the token")
+    submitter.add_argument("--tls-ca", metavar="PEM", help="authorities to trust")
+    submitter.add_argument("--wait", action="store_true", help="until the run is over")
+    submitter.add_argument(
+        "--timeout", type=_seconds, metavar="SECONDS", help="of the wait (default: none)"
+    )
+    submitter.add_argument(
+        "--interval",
+        type=_seconds,
+        default=5.0,
+        metavar="SECONDS",
+        help="between two looks at the run (default: 5)",
+    )
+    submitter.set_defaults(command=_submit)
+
+
+def _compile(options: argparse.Namespace) -> None:
+    with stderr_to(None, verbose=options.verbose):
+        # With it, tfx.v1 imports the client of Vertex AI, a quarter of the start-up time.
+        sys.modules.setdefault("tfx.v1.extensions", ModuleType("tfx.v1.extensions"))
+        from pipeline.kubeflow.compile import (
+            Volume,
+            compile_pipeline,
+            default_config,
+            write_package,
+        )
+
+        documents = compile_pipeline(
+            default_config(),
+            image=options.image,
+            models=options.models,
+            pipeline_root=options.pipeline_root,
+            volumes=[Volume.parse(volume) for volume in options.volume],
+            s3_secret=options.s3_secret,
+        )
+        write_package(documents, options.output)
+    print(options.output)
+
+
+def _submit(options: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    with stderr_to(None, verbose=options.verbose):
+        from pipeline.kubeflow.submit import Cluster, Wait, read_token, submit
+
+        submit(
+            options.package,
+            Cluster(
+                host=options.host if "://" in options.host else f"https://{options.host}",
+                token=read_token(options.token, options.token_file),
+                namespace=options.namespace,
+                tls_ca=options.tls_ca,
+            ),
+            Console(),
+            parameters=options.param,
+            experiment=options.experiment,
+            run_name=options.run_name,
+            pipeline_root=options.pipeline_root,
+            service_account=options.service_account,
+            wait=Wait(options.timeout, options.interval) if options.wait else None,
+        )
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text}: expected a positive number of seconds")
+    return value
