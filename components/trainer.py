@@ -24,6 +24,8 @@ KERAS_FILE = "model.keras"
 HISTORY_FILE = "history.json"
 GOLDEN_FILE = "golden.npz"
 GOLDEN_DIGITS = 256
+#: At most so many digits of the validation split decide about the temperature, one number.
+CALIBRATION_DIGITS = 20_000
 
 #: How often a long training looks at the validation split, about.
 VALIDATIONS = 10
@@ -65,7 +67,7 @@ def run_fn(fn_args: FnArgs) -> None:
     model = trained_network(recipe, compiled)
     temperature = None
     if recipe.label_smoothing:  # which teaches a network to be unsure
-        images, labels = next(iter(to_batches(validation, len(validation), transform)))
+        images, labels = next(iter(to_batches(validation, CALIBRATION_DIGITS, transform)))
         temperature = calibrate(model, images.numpy(), labels.numpy())
     os.makedirs(fn_args.model_run_dir, exist_ok=True)
     model.save(os.path.join(fn_args.model_run_dir, KERAS_FILE))

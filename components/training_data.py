@@ -11,15 +11,20 @@ from components.recipes import Recipe
 
 READ_BATCH = 1024
 SHUFFLE_BUFFER = 65_536
+#: About 250 MB while they are sorted.
+IN_MEMORY_EXAMPLES = 100_000
+#: Shards that a streamed epoch reads at the same time.
+OPEN_SHARDS = 64
 PREFETCHED = 4
 
 
 def read_examples(
     fn_args: FnArgs, files: list[str], transform: tft.TFTransformOutput
 ) -> tf.data.Dataset:
-    """Single raw examples, in memory: ({`image`: string []}, int64 []).
+    """Single raw examples, of known number: ({`image`: string []}, int64 []).
 
-    Their order does not depend on that of the records: one seed gives one training.
+    Up to `IN_MEMORY_EXAMPLES` are held in memory, in an order that does not depend on that of the
+    records; more are read from their files again in every epoch. One seed gives one training.
     """
     batches = fn_args.data_accessor.tf_dataset_factory(
         files,
@@ -28,11 +33,50 @@ def read_examples(
         ),
         transform.raw_metadata.schema,
     )
-    images, labels = zip(*((features[IMAGE], label) for features, label in batches), strict=True)
+    images, labels, count = [], [], 0
+    for features, label in batches:
+        count += len(label)
+        if count > IN_MEMORY_EXAMPLES:
+            images.clear()
+            labels.clear()
+        else:
+            images.append(features[IMAGE])
+            labels.append(label)
+    if count > IN_MEMORY_EXAMPLES:
+        return _stream(files, count, transform)
     image, label = tf.concat(images, 0), tf.concat(labels, 0)
     order = tf.argsort(tf.strings.to_hash_bucket_fast(image, 2**62), stable=True)
     return tf.data.Dataset.from_tensor_slices(
         ({IMAGE: tf.gather(image, order)}, tf.gather(label, order))
+    )
+
+
+def _stream(files: list[str], count: int, transform: tft.TFTransformOutput) -> tf.data.Dataset:
+    """Reads many shards by turns: a source may be sorted, by class for example.
+
+    Args:
+        files: patterns of gzipped TFRecords.
+        count: of their records.
+        transform: Transform's output.
+    """
+    spec = transform.raw_feature_spec()
+
+    def parse(records: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        features = tf.io.parse_example(records, spec)
+        return features, features.pop(LABEL)
+
+    return (
+        tf.data.Dataset.list_files(files, seed=0)  # in another order in every epoch
+        .interleave(
+            lambda file: tf.data.TFRecordDataset(file, compression_type="GZIP"),
+            cycle_length=OPEN_SHARDS,
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        .batch(READ_BATCH)
+        .map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+        .unbatch()
+        .apply(tf.data.experimental.assert_cardinality(count))
     )
 
 

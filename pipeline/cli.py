@@ -62,8 +62,10 @@ def _console() -> "Console":
 def _run(options: argparse.Namespace) -> None:
     from components.recipes import RECIPES
     from components.sources import locate
+    from pipeline.beam_options import beam_pipeline_args, check_beam_options
     from pipeline.config import Gates, PipelineConfig, RunRoot, Tuning
 
+    beam = beam_pipeline_args(options.beam_runner, options.beam_option)
     root = RunRoot(options.root.absolute())
     with stderr_to(None, verbose=options.verbose):
         location = locate(options.data)
@@ -82,6 +84,7 @@ def _run(options: argparse.Namespace) -> None:
         ),
         tuning=Tuning(trials=options.tune, epochs=options.tune_epochs) if options.tune else None,
         enable_cache=options.cache,
+        beam_pipeline_args=beam,
     )
     console = _console()
     with _exclusive(root), stderr_to(root.log, verbose=options.verbose):
@@ -89,6 +92,8 @@ def _run(options: argparse.Namespace) -> None:
             # With it, tfx.v1 imports the client of Vertex AI, a quarter of the start-up time.
             sys.modules["tfx.v1.extensions"] = ModuleType("tfx.v1.extensions")
             from pipeline.run import Interrupted, run_pipeline
+
+            check_beam_options(beam)
         try:
             run_pipeline(config, console)
         except Interrupted as interrupted:
@@ -244,6 +249,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument(
         "--no-cache", dest="cache", action="store_false", help="run unchanged components again"
+    )
+    run.add_argument(
+        "--beam-runner",
+        default="direct",
+        metavar="NAME",
+        help="engine of the Beam components: direct, dataflow, flink, prism or spark "
+        "(default: direct, this process)",
+    )
+    run.add_argument(
+        "--beam-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of that engine, as Beam names it, say flink_master=host:8081; can be repeated",
     )
     run.set_defaults(command=_run)
 

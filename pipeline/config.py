@@ -1,6 +1,6 @@
 """Everything that a run can be told, typed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from components.recipes import Recipe
@@ -89,6 +89,7 @@ class PipelineConfig:
         gates: what the models have to meet.
         tuning: a search for this data's best choices; None for the recipe's own.
         enable_cache: take unchanged components' outputs from the last runs.
+        beam_pipeline_args: Beam's options, its runner among them; empty for its defaults.
     """
 
     data: Location
@@ -98,3 +99,4 @@ class PipelineConfig:
     gates: Gates
     tuning: Tuning | None = None
     enable_cache: bool = True
+    beam_pipeline_args: list[str] = field(default_factory=list)

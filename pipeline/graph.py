@@ -114,6 +114,7 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
             str(config.root.metadata)
         ),
         enable_cache=config.enable_cache,
+        beam_pipeline_args=config.beam_pipeline_args,
         components=[
             example_gen,
             curated_schema,
