@@ -15,7 +15,7 @@ from tfx import types
 from tfx.components.example_gen import component, write_split
 from tfx.dsl.components.base import base_beam_executor, executor_spec
 from tfx.dsl.io import fileio
-from tfx.proto import example_gen_pb2
+from tfx.proto import example_gen_pb2, range_config_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
@@ -134,9 +134,10 @@ class DigitExampleGen(component.FileBasedExampleGen):
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
-    def __init__(self, location: Location):
+    def __init__(self, location: Location, span: int | None = None):
         """Args:
         location: the input base and the pattern of the files below it, as `locate` returns.
+        span: number of the span that stands for {SPAN} in the pattern.
         """
         output = example_gen_pb2.Output(
             split_config=example_gen_pb2.SplitConfig(
@@ -153,4 +154,11 @@ class DigitExampleGen(component.FileBasedExampleGen):
                 splits=[example_gen_pb2.Input.Split(name="all", pattern=location.pattern)]
             ),
             output_config=output,
+            range_config=None
+            if span is None
+            else range_config_pb2.RangeConfig(
+                static_range=range_config_pb2.StaticRange(
+                    start_span_number=span, end_span_number=span
+                )
+            ),
         )

@@ -14,9 +14,9 @@ from components.calibration import calibrate
 from components.model import build_model, trained_network
 from components.preprocessing import IMAGE
 from components.recipes import Recipe
-from components.signatures import export_served_model
+from components.signatures import METADATA_FILE, export_served_model
 from components.sources import HEIGHT, WIDTH
-from components.training import fit, steps_per_epoch
+from components.training import fit, progress, steps_per_epoch
 from components.training_data import read_examples, to_batches
 from serving.pictures import centre_digit
 
@@ -34,16 +34,21 @@ VALIDATIONS = 10
 def run_fn(fn_args: FnArgs) -> None:
     """Trains on the train split, watches the validation split; never sees the test split.
 
-    Writes the served SavedModel, and into the model-run directory: the Keras model, the
-    history, and golden predictions that the servability check compares with.
+    Writes the served SavedModel, the weights that a warm start needs beside it, and into the
+    model-run directory: the Keras model, the history, and golden predictions that the
+    servability check compares with.
 
     Args:
         fn_args: `custom_config` holds `recipe` (`Recipe.to_dict()`) and `seed`;
-            `hyperparameters`, where there is a Tuner, its best choices.
+            `hyperparameters`, where there is a Tuner, its best choices; `base_model`, the served
+            model to start from, if any.
     """
     recipe = Recipe.from_dict(fn_args.custom_config["recipe"])
     if fn_args.hyperparameters:
         recipe = recipe.tuned(fn_args.hyperparameters["values"])
+    weights = _earlier_weights(fn_args.base_model, recipe) if fn_args.base_model else None
+    if weights:
+        recipe = recipe.warm()
     seed = fn_args.custom_config["seed"]
     keras.utils.set_random_seed(seed)
     transform = tft.TFTransformOutput(fn_args.transform_output)
@@ -52,6 +57,8 @@ def run_fn(fn_args: FnArgs) -> None:
     validation = read_examples(fn_args, fn_args.eval_files, transform)
 
     compiled = build_model(recipe, steps_per_epoch(recipe, train))
+    if weights:
+        compiled.set_weights(weights)
     started = time.monotonic()
     history = fit(
         compiled,
@@ -64,6 +71,9 @@ def run_fn(fn_args: FnArgs) -> None:
     )
     seconds = time.monotonic() - started
 
+    path = _weights_file(fn_args.serving_model_dir)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    np.savez(path, *compiled.get_weights())
     model = trained_network(recipe, compiled)
     temperature = None
     if recipe.label_smoothing:  # which teaches a network to be unsure
@@ -77,6 +87,7 @@ def run_fn(fn_args: FnArgs) -> None:
             {
                 "history": history,
                 "seconds": seconds,
+                "warm_start": bool(weights),
                 "temperature": temperature,
                 "steps": int(compiled.optimizer.iterations),
             },
@@ -92,6 +103,22 @@ def run_fn(fn_args: FnArgs) -> None:
             "parameters": model.count_params(),
         },
     )
+
+
+def _weights_file(serving_model_dir: str) -> str:
+    """What was trained, before a normalization is folded: not for servers, so not in a SavedModel."""
+    return os.path.join(os.path.dirname(serving_model_dir), "Format-Training", "weights.npz")
+
+
+def _earlier_weights(serving_model_dir: str, recipe: Recipe) -> list[np.ndarray] | None:
+    """The weights that a training of this recipe can start from; None where they do not fit."""
+    with open(os.path.join(serving_model_dir, METADATA_FILE)) as file:
+        earlier = Recipe.from_dict(json.load(file)["recipe"])
+    if (earlier.network, earlier.normalized) != (recipe.network, recipe.normalized):
+        progress.info("the latest blessed model is of another network: training from the start")
+        return None
+    with np.load(_weights_file(serving_model_dir), allow_pickle=False) as arrays:
+        return list(arrays.values())
 
 
 def _write_golden(

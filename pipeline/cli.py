@@ -62,16 +62,25 @@ def _console() -> "Console":
 def _run(options: argparse.Namespace) -> None:
     from components.recipes import RECIPES
     from components.sources import locate
+    from components.spans import locate_span
     from pipeline.beam_options import beam_pipeline_args, check_beam_options
-    from pipeline.config import Gates, PipelineConfig, RunRoot, Tuning
+    from pipeline.config import Gates, PipelineConfig, RunRoot, Span, Tuning
 
     beam = beam_pipeline_args(options.beam_runner, options.beam_option)
     root = RunRoot(options.root.absolute())
+    span = None
     with stderr_to(None, verbose=options.verbose):
-        location = locate(options.data)
+        if "{SPAN" in options.data:
+            location, number = locate_span(options.data, options.span)
+            span = Span(number=number, window=options.window, warm_start=options.warm_start)
+        else:
+            location = locate(options.data)
+            if options.span or options.window > 1:
+                raise InputError("--span and --window go with {SPAN} in --data")
     config = PipelineConfig(
         data=location,
         root=root,
+        span=span,
         recipe=RECIPES[options.recipe].with_epochs(options.epochs),
         seed=options.seed,
         gates=Gates(
@@ -249,6 +258,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument(
         "--no-cache", dest="cache", action="store_false", help="run unchanged components again"
+    )
+    spans = run.add_argument_group("with {SPAN} in --data, say 'DIR/span-{SPAN}'")
+    spans.add_argument("--span", type=_positive, metavar="N", help="(default: the highest)")
+    spans.add_argument(
+        "--window",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="train on so many of the newest spans that this run root has read (default: 1)",
+    )
+    spans.add_argument(
+        "--no-warm-start",
+        dest="warm_start",
+        action="store_false",
+        help="do not start from the latest blessed model's weights",
     )
     run.add_argument(
         "--beam-runner",

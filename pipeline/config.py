@@ -40,6 +40,21 @@ class Tuning:
     epochs: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """One part of data that keeps arriving.
+
+    Attributes:
+        number: of the span to read.
+        window: how many of the newest spans to train on.
+        warm_start: start from the weights of the latest blessed model.
+    """
+
+    number: int
+    window: int
+    warm_start: bool
+
+
 @dataclass(frozen=True)
 class RunRoot:
     """Where a pipeline keeps what it makes."""
@@ -84,6 +99,7 @@ class PipelineConfig:
     Attributes:
         data: the input base and file pattern of the digits.
         root: the run root.
+        span: which span of the data, where it comes in spans.
         recipe: how to train.
         seed: of every random choice.
         gates: what the models have to meet.
@@ -98,5 +114,6 @@ class PipelineConfig:
     seed: int
     gates: Gates
     tuning: Tuning | None = None
+    span: Span | None = None
     enable_cache: bool = True
     beam_pipeline_args: list[str] = field(default_factory=list)

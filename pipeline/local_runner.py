@@ -3,7 +3,7 @@
 import datetime
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +32,7 @@ class NodeRun:
         seconds: wall time.
         peak_mib: highest resident memory of the process meanwhile, in MiB; 0 where unknown.
         outputs: the component's output artifacts, by key.
+        inputs: all its input artifacts, by key.
     """
 
     name: str
@@ -39,6 +40,7 @@ class NodeRun:
     seconds: float = 0.0
     peak_mib: int = 0
     outputs: dict[str, artifact.Artifact] = field(default_factory=dict)
+    inputs: Mapping[str, Sequence[artifact.Artifact]] = field(default_factory=dict)
 
 
 class LocalRunner(local_dag_runner.LocalDagRunner):
@@ -133,6 +135,7 @@ class LocalRunner(local_dag_runner.LocalDagRunner):
                 raise RuntimeError(f"{run.name}: its inputs could not be resolved")
             if execution.last_known_state == metadata_store_pb2.Execution.CACHED:
                 run.state = "cached"
+            run.inputs = execution_lib.get_input_artifacts(handle, info.execution_id)
             outputs = execution_lib.get_output_artifacts(handle, info.execution_id)
             run.outputs = {key: artifacts[0] for key, artifacts in outputs.items() if artifacts}
 

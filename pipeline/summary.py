@@ -18,6 +18,7 @@ from components.preprocessing import LABEL
 from components.pushers import DESTINATION_PROPERTY, VERSION_PROPERTY
 from components.signatures import METADATA_FILE
 from components.sources import CLASSES
+from components.span_resolvers import span_of
 from components.splits import SPLITS
 from components.trainer import HISTORY_FILE
 from export.edge_model import DESCRIPTION_FILE
@@ -48,6 +49,8 @@ def summarize(config: PipelineConfig, nodes: Mapping[str, NodeRun]) -> dict[str,
     return {
         "data": {
             "source": str(Path(config.data.base) / config.data.pattern),
+            "span": config.span and config.span.number,
+            "trained_on_spans": _spans(nodes["Trainer"]) if config.span else None,
             "splits": _splits(nodes["StatisticsGen"].outputs["statistics"].uri),
         },
         "recipe": config.recipe.to_dict(),
@@ -82,6 +85,10 @@ def _gate(blessing: artifact.Artifact) -> dict[str, Any]:
         "blessed": blessing.get_int_custom_property("blessed") == 1,
         "reason": blessing.get_string_custom_property("reason"),
     }
+
+
+def _spans(trainer: NodeRun) -> list[int]:
+    return sorted(span_of(examples) for examples in trainer.inputs.get("examples", []))
 
 
 def _splits(statistics: str) -> dict[str, Any]:
@@ -138,6 +145,7 @@ def _model(
         "bytes": sum(path.stat().st_size for path in saved_model.rglob("*") if path.is_file()),
         "training_seconds": round(training["seconds"], 3),
         "steps": training["steps"],
+        "warm_start": training["warm_start"],
         "history": training["history"],
     }
 
