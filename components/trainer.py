@@ -106,7 +106,7 @@ def run_fn(fn_args: FnArgs) -> None:
 
 
 def _weights_file(serving_model_dir: str) -> str:
-    """What was trained, before a normalization is folded: not for servers, so not in a SavedModel."""
+    """What was trained, before a normalization is folded: no server needs it."""
     return os.path.join(os.path.dirname(serving_model_dir), "Format-Training", "weights.npz")
 
 

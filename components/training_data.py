@@ -33,7 +33,9 @@ def read_examples(
         ),
         transform.raw_metadata.schema,
     )
-    images, labels, count = [], [], 0
+    images: list[tf.Tensor] = []
+    labels: list[tf.Tensor] = []
+    count = 0
     for features, label in batches:
         count += len(label)
         if count > IN_MEMORY_EXAMPLES:

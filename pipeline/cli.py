@@ -127,6 +127,23 @@ def _exclusive(root: "RunRoot") -> Iterator[None]:
         yield
 
 
+def _watch(options: argparse.Namespace) -> None:
+    from pipeline.config import RunRoot
+    from pipeline.watch import Watcher, run_digits
+
+    data = options.directory
+    if "{SPAN" not in data:
+        data = str(Path(data) / "span-{SPAN}")
+    arguments = ["--data", data, *options.run_options]
+    run = _parser().parse_args(["run", *arguments])  # says what is wrong before anything runs
+    Watcher(
+        data,
+        RunRoot(run.root.absolute()),
+        lambda span: run_digits([*arguments, "--span", str(span)]),
+        poll_seconds=options.poll,
+    ).watch()
+
+
 def _data(options: argparse.Namespace) -> None:
     from pipeline.inspect import show_data
 
@@ -289,6 +306,25 @@ def _parser() -> argparse.ArgumentParser:
         help="of that engine, as Beam names it, say flink_master=host:8081; can be repeated",
     )
     run.set_defaults(command=_run)
+
+    watch = commands.add_parser(
+        "watch",
+        parents=[common],
+        help="run the pipeline for each span of data that arrives",
+        description="Runs `digits run` for the spans that DIR holds and for each that arrives, "
+        "in order, one at a time. Ctrl-C ends it; started again, it goes on where it was.",
+    )
+    watch.add_argument(
+        "--poll", type=_positive, default=10, metavar="SECONDS", help="look so often (default: 10)"
+    )
+    watch.add_argument("directory", metavar="DIR", help="of span-1, span-2, ...; or with {SPAN}")
+    watch.add_argument(
+        "run_options",
+        nargs=argparse.REMAINDER,
+        metavar="...",
+        help="options of `digits run`, say --window 3 --root DIR",
+    )
+    watch.set_defaults(command=_watch)
 
     show_data = commands.add_parser("data", parents=[data, common], help="look at the digits")
     show_data.add_argument(

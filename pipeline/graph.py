@@ -20,7 +20,7 @@ from pipeline.config import PIPELINE_NAME, PipelineConfig
 def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
     """From raw pixels to a pushed served model and a pushed edge model, each behind its gates."""
     span = config.span
-    example_gen = DigitExampleGen(config.data, span and span.number).with_id("ExampleGen")
+    example_gen = DigitExampleGen(config.data, span.number if span else None).with_id("ExampleGen")
     examples = example_gen.outputs["examples"]
     curated_schema = CuratedSchema(text=SCHEMA_FILE.read_text())
     schema = curated_schema.outputs["schema"]

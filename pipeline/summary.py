@@ -123,12 +123,10 @@ def _model(
         return None
     saved_model = Path(path_utils.serving_model_path(trained["model"].uri))
     has_baseline = evaluated["blessing"].get_int_custom_property("baseline_model_id")
-    result = tfma.load_eval_result(
-        evaluated["evaluation"].uri, model_name="candidate" if has_baseline else None
-    )
-    ((_, by_output),) = result.slicing_metrics
+    result = _evaluation(evaluated, "candidate" if has_baseline else None)
+    metrics = _metrics(result)
     ((_, plots_by_output),) = result.plots
-    metrics, plots = by_output[""], plots_by_output[""]
+    plots = plots_by_output[""]
     total = int(metrics[""]["example_count"]["doubleValue"])
     accuracy = metrics[""]["accuracy"]["doubleValue"]
     by_digit = [metrics[f"classId:{digit}"] for digit in range(CLASSES)]
@@ -136,6 +134,11 @@ def _model(
     training = json.loads(Path(trained["model_run"].uri, HISTORY_FILE).read_text())
     return {
         "accuracy": accuracy,
+        "baseline_accuracy": _metrics(_evaluation(evaluated, "baseline"))[""]["accuracy"][
+            "doubleValue"
+        ]
+        if has_baseline
+        else None,
         "interval_95": [float(interval.low), float(interval.high)],
         "recall": [values["recall"]["doubleValue"] for values in by_digit],
         "precision": [values["precision"]["doubleValue"] for values in by_digit],
@@ -148,6 +151,18 @@ def _model(
         "warm_start": training["warm_start"],
         "history": training["history"],
     }
+
+
+def _evaluation(
+    evaluated: Mapping[str, artifact.Artifact], model_name: str | None
+) -> tfma.EvalResult:
+    return tfma.load_eval_result(evaluated["evaluation"].uri, model_name=model_name)
+
+
+def _metrics(result: tfma.EvalResult) -> Mapping[str, Any]:
+    """All metrics, by class: "" is over all."""
+    ((_, by_output),) = result.slicing_metrics
+    return by_output[""]
 
 
 def _confusion_matrix(plots: Mapping[str, Any]) -> list[list[int]]:

@@ -54,14 +54,15 @@ class Snapshot:
 
     @classmethod
     def take(cls, directory: str) -> "Snapshot":
-        """Looks at all files under a directory.
+        """Looks at all files under a directory, or at one file.
 
         Raises:
             OSError: one cannot be read; it may just have been renamed.
         """
         files = set()
         changed = 0.0
-        for parent, _, names in os.walk(directory):
+        alone = [("", [], [directory])] if os.path.isfile(directory) else []
+        for parent, _, names in alone or os.walk(directory):
             for name in names:
                 path = os.path.join(parent, name)
                 status = os.stat(path)
