@@ -1,8 +1,11 @@
 """Trainer: fits a recipe's network and exports it."""
 
+import contextlib
+import functools
 import json
 import os
 import time
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,6 +14,12 @@ import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.calibration import calibrate
+from components.cluster import (
+    fit_on_cluster,
+    is_chief,
+    strategy_from_environment,
+    wait_for_all,
+)
 from components.model import build_model, trained_network
 from components.preprocessing import IMAGE
 from components.recipes import Recipe
@@ -34,6 +43,8 @@ VALIDATIONS = 10
 def run_fn(fn_args: FnArgs) -> None:
     """Trains on the train split, watches the validation split; never sees the test split.
 
+    With `TF_CONFIG`, together with all workers of that cluster; its chief writes.
+
     Writes the served SavedModel, the weights that a warm start needs beside it, and into the
     model-run directory: the Keras model, the history, and golden predictions that the
     servability check compares with.
@@ -50,17 +61,20 @@ def run_fn(fn_args: FnArgs) -> None:
     if weights:
         recipe = recipe.warm()
     seed = fn_args.custom_config["seed"]
+    strategy = strategy_from_environment(recipe)
     keras.utils.set_random_seed(seed)
     transform = tft.TFTransformOutput(fn_args.transform_output)
 
     train = read_examples(fn_args, fn_args.train_files, transform)
     validation = read_examples(fn_args, fn_args.eval_files, transform)
 
-    compiled = build_model(recipe, steps_per_epoch(recipe, train))
-    if weights:
-        compiled.set_weights(weights)
+    with strategy.scope() if strategy else contextlib.nullcontext():
+        compiled = build_model(recipe, steps_per_epoch(recipe, train, whole=bool(strategy)))
+        if weights:
+            compiled.set_weights(weights)
     started = time.monotonic()
-    history = fit(
+    train_network = functools.partial(fit_on_cluster, strategy) if strategy else fit
+    history = train_network(
         compiled,
         recipe,
         seed,
@@ -71,6 +85,21 @@ def run_fn(fn_args: FnArgs) -> None:
     )
     seconds = time.monotonic() - started
 
+    if is_chief(strategy):
+        figures = {"history": history, "seconds": seconds, "warm_start": bool(weights)}
+        _write_outputs(fn_args, recipe, transform, validation, compiled, figures)
+    if strategy:
+        wait_for_all(strategy)
+
+
+def _write_outputs(
+    fn_args: FnArgs,
+    recipe: Recipe,
+    transform: tft.TFTransformOutput,
+    validation: tf.data.Dataset,
+    compiled: keras.Sequential,
+    figures: dict[str, Any],
+) -> None:
     path = _weights_file(fn_args.serving_model_dir)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     np.savez(path, *compiled.get_weights())
@@ -82,24 +111,16 @@ def run_fn(fn_args: FnArgs) -> None:
     os.makedirs(fn_args.model_run_dir, exist_ok=True)
     model.save(os.path.join(fn_args.model_run_dir, KERAS_FILE))
     _write_golden(model, transform, validation, os.path.join(fn_args.model_run_dir, GOLDEN_FILE))
+    steps = int(compiled.optimizer.iterations.numpy())
     with open(os.path.join(fn_args.model_run_dir, HISTORY_FILE), "w") as file:
-        json.dump(
-            {
-                "history": history,
-                "seconds": seconds,
-                "warm_start": bool(weights),
-                "temperature": temperature,
-                "steps": int(compiled.optimizer.iterations),
-            },
-            file,
-        )
+        json.dump({**figures, "temperature": temperature, "steps": steps}, file)
     export_served_model(
         model,
         transform,
         fn_args.serving_model_dir,
         {
             "recipe": recipe.to_dict(),
-            "seed": seed,
+            "seed": fn_args.custom_config["seed"],
             "parameters": model.count_params(),
         },
     )

@@ -1,5 +1,7 @@
 """What a training reads: shuffled, transformed and augmented batches, inside `tf.data`."""
 
+from typing import NamedTuple
+
 import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
@@ -16,6 +18,16 @@ IN_MEMORY_EXAMPLES = 100_000
 #: Shards that a streamed epoch reads at the same time.
 OPEN_SHARDS = 64
 PREFETCHED = 4
+
+
+class Share(NamedTuple):
+    """Which digits of every batch a worker trains on: those at `first`, `first + workers`, ..."""
+
+    first: int
+    workers: int
+
+
+ALONE = Share(first=0, workers=1)
 
 
 def read_examples(
@@ -83,36 +95,48 @@ def _stream(files: list[str], count: int, transform: tft.TFTransformOutput) -> t
 
 
 def training_batches(
-    examples: tf.data.Dataset, recipe: Recipe, transform: tft.TFTransformOutput, seed: int
+    examples: tf.data.Dataset,
+    recipe: Recipe,
+    transform: tft.TFTransformOutput,
+    seed: int,
+    share: Share = ALONE,
 ) -> tf.data.Dataset:
-    """Batches of all epochs, one after another: (float32 [n, 28, 28, 1], int64 [n])."""
+    """Batches of all epochs, one after another: (float32 [n, 28, 28, 1], int64 [n]).
+
+    Where several workers share them, n is the worker's part, and all batches are whole.
+    """
     shuffled = examples.shuffle(SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=True)
-    batches = to_batches(shuffled, recipe.batch_size, transform).repeat(recipe.epochs)
+    batches = to_batches(shuffled, recipe.batch_size, transform, share).repeat(recipe.epochs)
     augmentation = recipe.augmentation
     if augmentation is None:
         return batches
-    # A batch's number is its seed: the same changes whatever thread makes them.
-    return (
-        batches.enumerate()
-        .map(
-            lambda step, batch: (augment(batch[0], augmentation, tf.stack([seed, step])), batch[1]),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
-        .prefetch(PREFETCHED)
-    )
+
+    def change(step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        # A batch's number is its seed: the same changes whatever thread makes them.
+        number = step * share.workers + share.first
+        return augment(batch[0], augmentation, tf.stack([seed, number])), batch[1]
+
+    changed = batches.enumerate().map(change, num_parallel_calls=tf.data.AUTOTUNE)
+    return changed.prefetch(PREFETCHED)
 
 
 def to_batches(
-    examples: tf.data.Dataset, batch_size: int, transform: tft.TFTransformOutput
+    examples: tf.data.Dataset,
+    batch_size: int,
+    transform: tft.TFTransformOutput,
+    share: Share = ALONE,
 ) -> tf.data.Dataset:
     """Transformed batches: (float32 [n, 28, 28, 1], int64 [n])."""
     layer = transform.transform_features_layer()
     options = tf.data.Options()
     # Keras's fit ends with up to seven seconds of waiting for tf.data's tuner to stop.
     options.autotune.enabled = False
+    batches = examples.batch(batch_size, drop_remainder=share.workers > 1)
+    if share.workers > 1:
+        rows = slice(share.first, None, share.workers)
+        batches = batches.map(lambda *batch: tf.nest.map_structure(lambda part: part[rows], batch))
     return (
-        examples.batch(batch_size)
-        .map(
+        batches.map(
             lambda features, label: (layer(features)[IMAGE], label),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
