@@ -47,6 +47,18 @@ lock:
 	  --python-platform x86_64-manylinux_2_34 --generate-hashes --no-emit-index-url --no-header \
 	  --no-annotate --quiet --output-file requirements.lock
 
+# Engines for tests/test_beam_engines.py, of Beam's release in the lock file: Prism needs go, Flink's
+# job server mvn and java. Neither is needed for anything else.
+BEAM = $(shell sed -n 's/^apache-beam==\([0-9.]*\).*/\1/p' requirements.lock)
+FLINK ?= 1.20
+.PHONY: beam-engines beam-prism beam-flink
+beam-engines: beam-prism beam-flink
+beam-prism:
+	GOBIN='$(CURDIR)/.engines' go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM)
+beam-flink:
+	mvn --batch-mode --quiet org.apache.maven.plugins:maven-dependency-plugin:3.6.0:copy \
+	  -Dartifact=org.apache.beam:beam-runners-flink-$(FLINK)-job-server:$(BEAM) -DoutputDirectory='$(CURDIR)/.engines'
+
 # Leaves run/ alone: what is served lives there.
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -67,6 +67,7 @@ def check_beam_options(args: Sequence[str]) -> None:
     try:
         with contextlib.redirect_stderr(complaint):
             options = PipelineOptions(list(args))
+            options.get_all_options()
             runner = create_runner(options.view_as(StandardOptions).runner)
             faults = PipelineOptionsValidator(options, runner).validate()
     except SystemExit as refusal:  # what argparse makes of a value of the wrong type
