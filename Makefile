@@ -72,12 +72,24 @@ lock:
 	  --python-platform x86_64-manylinux_2_34 --generate-hashes --no-emit-index-url --no-header \
 	  --no-annotate --quiet --output-file requirements.lock
 
+# Engines for tests/test_beam_engines.py, of Beam's release in the lock file: Prism needs go, Flink's
+# job server mvn and java. Neither is needed for anything else.
+BEAM = $(shell sed -n 's/^apache-beam==\([0-9.]*\).*/\1/p' requirements.lock)
+FLINK ?= 1.20
+.PHONY: beam-engines beam-prism beam-flink
+beam-engines: beam-prism beam-flink
+beam-prism:
+	GOBIN='$(CURDIR)/.engines' go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM)
+beam-flink:
+	mvn --batch-mode --quiet org.apache.maven.plugins:maven-dependency-plugin:3.6.0:copy \
+	  -Dartifact=org.apache.beam:beam-runners-flink-$(FLINK)-job-server:$(BEAM) -DoutputDirectory='$(CURDIR)/.engines'
+
 # Leaves run/ alone: what is served lives there.
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 # Benchmarks, on data that DATA names: the full MNIST as IDX files, say.
-BENCHMARKS := bench-accuracy bench-microcontrollers bench-pipeline bench-robustness
+BENCHMARKS := bench-accuracy bench-growth bench-microcontrollers bench-pipeline bench-robustness
 .PHONY: $(BENCHMARKS)
 $(BENCHMARKS): bench-%: .venv/.installed
 	@test -n '$(DATA)' || { echo 'digits: name the data: make $@ DATA=DIR' >&2; exit 2; }

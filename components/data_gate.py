@@ -7,11 +7,12 @@ from tfx import v1 as tfx
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_artifacts
 
-from components.gates import GateDecision, write_decision
+from components.gates import EXAMPLES_PROPERTY, GateDecision, write_decision
 
 
 @tfx.dsl.components.component
 def DataGate(
+    examples: tfx.dsl.components.InputArtifact[standard_artifacts.Examples],
     anomalies: tfx.dsl.components.InputArtifact[standard_artifacts.ExampleAnomalies],
     blessing: tfx.dsl.components.OutputArtifact[GateDecision],
 ) -> None:
@@ -20,6 +21,7 @@ def DataGate(
     splits = artifact_utils.decode_split_names(anomalies.split_names)
     for split in splits:
         found += describe(split, os.path.join(anomalies.uri, f"Split-{split}"))
+    blessing.set_string_custom_property(EXAMPLES_PROPERTY, examples.uri)
     write_decision(blessing, found, f"no anomaly in {', '.join(splits)}")
 
 

@@ -11,12 +11,13 @@ from tensorflow_model_analysis.proto import config_pb2
 from tfx import types
 from tfx import v1 as tfx
 from tfx.components.evaluator import executor
+from tfx.components.example_gen import utils
 from tfx.dsl.components.base import executor_spec
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import path_utils, proto_utils
 
 import components.metrics
-from components.gates import write_decision
+from components.gates import SPAN_PROPERTY, write_decision
 from components.preprocessing import LABEL
 from components.sources import CLASSES
 
@@ -119,6 +120,10 @@ class Executor(executor.Executor):
                 standard_component_specs.EVALUATION_KEY,
                 standard_component_specs.BLESSING_KEY,
             )
+        )
+        (examples,) = input_dict[standard_component_specs.EXAMPLES_KEY]
+        blessing.set_int_custom_property(
+            SPAN_PROPERTY, examples.get_int_custom_property(utils.SPAN_PROPERTY_NAME)
         )
         refusals = _refusals(evaluation.uri)
         write_decision(blessing, refusals, "all floors met, no loss of accuracy beyond chance")

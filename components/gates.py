@@ -8,6 +8,10 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact
 
 DECISION_FILE = "decision.json"
+#: Of a data gate's decision: the URI of the examples that it is about.
+EXAMPLES_PROPERTY = "examples_uri"
+#: Of a model's blessing: the newest span that the model has seen; 0 where there are no spans.
+SPAN_PROPERTY = "span"
 
 
 class GateDecision(artifact.Artifact):

@@ -4,8 +4,8 @@ The schema of every example: `image`, 784 raw uint8 bytes of a 28x28 white-on-bl
 row; `label`, int64 0 to 9.
 """
 
+import contextlib
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -15,13 +15,13 @@ from tfx import types
 from tfx.components.example_gen import component, write_split
 from tfx.dsl.components.base import base_beam_executor, executor_spec
 from tfx.dsl.io import fileio
-from tfx.proto import example_gen_pb2
+from tfx.proto import example_gen_pb2, range_config_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
 from components.object_store import local_copy
-from components.sources import Batch, Location, locate, open_source
-from components.splits import SPLITS, split_batches
+from components.sources import Location, locate, open_source
+from components.splits import SPLITS, split_part
 
 #: A shard is written once it has this many digits or more.
 SHARD_DIGITS = 10_000
@@ -38,25 +38,11 @@ def encode(image: np.ndarray, label: int) -> bytes:
     return example.SerializeToString(deterministic=True)
 
 
-class _ReadShards(beam.DoFn):
-    """Reads a source from start to end: (split, shard number, digits)."""
+class _WriteSplits(beam.DoFn):
+    """Reads one part of a source and writes its splits, digit by digit.
 
-    def process(self, location: Location) -> Iterator[tuple[str, int, list[Batch]]]:
-        pending: dict[str, list[Batch]] = {split: [] for split in SPLITS}
-        numbers = dict.fromkeys(SPLITS, 0)
-        for split, batch in split_batches(open_source(location)):
-            pending[split].append(batch)
-            if sum(len(labels) for _, labels in pending[split]) >= SHARD_DIGITS:
-                yield split, numbers[split], pending[split]
-                pending[split] = []
-                numbers[split] += 1
-        for split, batches in pending.items():
-            if batches:
-                yield split, numbers[split], batches
-
-
-class _WriteShard(beam.DoFn):
-    """Writes one file. Elements are whole shards: Beam's cost for each digit is far above ours.
+    An element names digits and holds none: what passes between two steps, Beam's direct runner
+    keeps in memory, all of it.
 
     Args:
         directories: of the splits.
@@ -65,16 +51,51 @@ class _WriteShard(beam.DoFn):
     def __init__(self, directories: dict[str, str]):
         self._directories = directories
 
-    def process(self, shard: tuple[str, int, list[Batch]]) -> None:
-        split, number, batches = shard
-        path = os.path.join(
-            self._directories[split], f"{write_split.DEFAULT_TF_RECORD_FILE_NAME}-{number:05d}.gz"
-        )
-        options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
-        with tf.io.TFRecordWriter(path, options) as writer:
-            for images, labels in batches:
-                for image, label in zip(images, labels.tolist(), strict=True):
-                    writer.write(encode(image, label))
+    def process(self, element: tuple[Location, str]) -> None:
+        location, part = element
+        with contextlib.ExitStack() as stack:
+            shards: dict[str, _Shards] = {}
+            for split, (images, labels) in split_part(open_source(location), part):
+                if split not in shards:
+                    shards[split] = stack.enter_context(_Shards(self._directories[split]))
+                shards[split].write(images, labels)
+
+
+class _Shards:
+    """Writes digits to one file after another.
+
+    Args:
+        directory: of the files.
+    """
+
+    def __init__(self, directory: str):
+        self._directory = directory
+        self._number = 0
+        self._digits = 0
+        self._writer: tf.io.TFRecordWriter | None = None
+
+    def __enter__(self) -> "_Shards":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def write(self, images: np.ndarray, labels: np.ndarray) -> None:
+        if self._writer is None:
+            name = f"{write_split.DEFAULT_TF_RECORD_FILE_NAME}-{self._number:05d}.gz"
+            options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
+            self._writer = tf.io.TFRecordWriter(os.path.join(self._directory, name), options)
+        for image, label in zip(images, labels.tolist(), strict=True):
+            self._writer.write(encode(image, label))
+        self._digits += len(labels)
+        if self._digits >= SHARD_DIGITS:
+            self._close()
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer, self._digits = None, 0
+            self._number += 1
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -101,12 +122,12 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         with local_copy(base) as copy, self._make_beam_pipeline() as pipeline:
             # Where the run itself is told what the data is, its kind is not known before.
             location = Location(base, pattern) if pattern else locate(copy)
+            parts = [(location, part) for part in open_source(location).parts]
             _ = (
                 pipeline
-                | "Location" >> beam.Create([location])
-                | "ReadAndSplit" >> beam.ParDo(_ReadShards())
+                | "Parts" >> beam.Create(parts)
                 | "Spread" >> beam.Reshuffle()
-                | "Write" >> beam.ParDo(_WriteShard(directories))
+                | "WriteSplits" >> beam.ParDo(_WriteSplits(directories))
             )
 
 
@@ -115,10 +136,11 @@ class DigitExampleGen(component.FileBasedExampleGen):
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
-    def __init__(self, location: Location):
+    def __init__(self, location: Location, span: int | None = None):
         """Args:
         location: the input base and the pattern of the files below it, as `locate` returns;
             with an empty pattern, what `locate` takes, which the executor then asks.
+        span: number of the span that stands for {SPAN} in the pattern.
         """
         output = example_gen_pb2.Output(
             split_config=example_gen_pb2.SplitConfig(
@@ -135,4 +157,11 @@ class DigitExampleGen(component.FileBasedExampleGen):
                 splits=[example_gen_pb2.Input.Split(name="all", pattern=location.pattern)]
             ),
             output_config=output,
+            range_config=None
+            if span is None
+            else range_config_pb2.RangeConfig(
+                static_range=range_config_pb2.StaticRange(
+                    start_span_number=span, end_span_number=span
+                )
+            ),
         )

@@ -58,6 +58,7 @@ class Recipe:
         learning_rate: its step size; with `warmup_share`, the highest.
         batch_size: images a step.
         epochs: passes over the train split.
+        warm_epochs: passes, where the training starts from the weights of an earlier model.
         warmup_share: share of the steps in which the step size rises from zero, before it falls
             to zero along a cosine; None for a constant one.
         augmentation: random changes to the images of every batch; None for none.
@@ -72,6 +73,7 @@ class Recipe:
     learning_rate: float
     batch_size: int
     epochs: int
+    warm_epochs: int
     warmup_share: float | None = None
     augmentation: Augmentation | None = None
     label_smoothing: float = 0.0
@@ -128,7 +130,11 @@ class Recipe:
 
     def with_epochs(self, epochs: int | None) -> "Recipe":
         """Returns the recipe with another number of epochs, where one is given."""
-        return self if epochs is None else replace(self, epochs=epochs)
+        return self if epochs is None else replace(self, epochs=epochs, warm_epochs=epochs)
+
+    def warm(self) -> "Recipe":
+        """Returns the recipe of a training that starts from the weights of an earlier model."""
+        return replace(self, epochs=self.warm_epochs)
 
 
 # The recipe of the text that the network comes from: Keras's defaults for rmsprop.
@@ -139,6 +145,7 @@ _SEED = Recipe(
     learning_rate=1e-3,
     batch_size=64,
     epochs=5,
+    warm_epochs=2,
 )
 
 _BEST = Recipe(
@@ -148,6 +155,7 @@ _BEST = Recipe(
     learning_rate=5e-3,
     batch_size=128,
     epochs=70,
+    warm_epochs=20,
     warmup_share=0.05,
     label_smoothing=0.05,
     normalized=True,

@@ -27,20 +27,25 @@ def split_batches(source: Source) -> Iterator[tuple[str, Batch]]:
         InputError: the source is damaged.
     """
     for part in source.parts:
-        seen = np.zeros(CLASSES, np.int64)
-        for images, labels in source.batches(part):
-            if part == "test":
-                yield "test", (images, labels)
-                continue
-            ranks = np.empty_like(labels)
-            for label in range(CLASSES):
-                rows = np.flatnonzero(labels == label)
-                ranks[rows] = seen[label] + np.arange(len(rows))
-                seen[label] += len(rows)
-            period = WITHOUT_TEST if part == "all" else WITH_TEST
-            last = ranks % period
-            test = (last == period - 1) if part == "all" else np.zeros(len(labels), bool)
-            validation = last == (period - 2 if part == "all" else period - 1)
-            for split, rows in zip(SPLITS, (~(test | validation), validation, test), strict=True):
-                if rows.any():
-                    yield split, (images[rows], labels[rows])
+        yield from split_part(source, part)
+
+
+def split_part(source: Source, part: str) -> Iterator[tuple[str, Batch]]:
+    """`split_batches` of one of the source's parts, which share no split."""
+    seen = np.zeros(CLASSES, np.int64)
+    for images, labels in source.batches(part):
+        if part == "test":
+            yield "test", (images, labels)
+            continue
+        ranks = np.empty_like(labels)
+        for label in range(CLASSES):
+            rows = np.flatnonzero(labels == label)
+            ranks[rows] = seen[label] + np.arange(len(rows))
+            seen[label] += len(rows)
+        period = WITHOUT_TEST if part == "all" else WITH_TEST
+        last = ranks % period
+        test = (last == period - 1) if part == "all" else np.zeros(len(labels), bool)
+        validation = last == (period - 2 if part == "all" else period - 1)
+        for split, rows in zip(SPLITS, (~(test | validation), validation, test), strict=True):
+            if rows.any():
+                yield split, (images[rows], labels[rows])

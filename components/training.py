@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -15,9 +16,15 @@ from components.training_data import READ_BATCH, to_batches, training_batches
 progress = logging.getLogger("digits.progress")
 
 
-def steps_per_epoch(recipe: Recipe, train: tf.data.Dataset) -> int:
-    """Returns the steps of a pass over the train split."""
-    return math.ceil(len(train) / recipe.batch_size)
+def steps_per_epoch(recipe: Recipe, train: tf.data.Dataset, *, whole: bool = False) -> int:
+    """Returns the steps of a pass over the train split.
+
+    Args:
+        recipe: has the batch size.
+        train: what `read_examples` returned.
+        whole: leave out a last batch that is smaller than the others.
+    """
+    return len(train) // recipe.batch_size if whole else math.ceil(len(train) / recipe.batch_size)
 
 
 def fit(
@@ -82,8 +89,18 @@ class ReportProgress(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        logs = logs or {}
-        message = f"epoch {epoch + 1}/{self._epochs}: accuracy {logs['accuracy']:.4f}"
-        if "val_accuracy" in logs:
-            message += f", validation accuracy {logs['val_accuracy']:.4f}"
-        progress.info(message)
+        report_epoch(epoch + 1, self._epochs, logs or {})
+
+
+def report_epoch(epoch: int, epochs: int, logs: Mapping[str, float]) -> None:
+    """Tells how an epoch ended.
+
+    Args:
+        epoch: its number, from 1.
+        epochs: how many there are.
+        logs: Keras's metrics of it.
+    """
+    message = f"epoch {epoch}/{epochs}: accuracy {logs['accuracy']:.4f}"
+    if "val_accuracy" in logs:
+        message += f", validation accuracy {logs['val_accuracy']:.4f}"
+    progress.info(message)

@@ -63,14 +63,25 @@ def _console() -> "Console":
 def _run(options: argparse.Namespace) -> None:
     from components.recipes import RECIPES
     from components.sources import locate
-    from pipeline.config import Gates, PipelineConfig, RunRoot, Tuning
+    from components.spans import locate_span
+    from pipeline.beam_options import beam_pipeline_args, check_beam_options
+    from pipeline.config import Gates, PipelineConfig, RunRoot, Span, Tuning
 
+    beam = beam_pipeline_args(options.beam_runner, options.beam_option)
     root = RunRoot(options.root.absolute())
+    span = None
     with stderr_to(None, verbose=options.verbose):
-        location = locate(options.data)
+        if "{SPAN" in options.data:
+            location, number = locate_span(options.data, options.span)
+            span = Span(number=number, window=options.window, warm_start=options.warm_start)
+        else:
+            location = locate(options.data)
+            if options.span or options.window > 1:
+                raise InputError("--span and --window go with {SPAN} in --data")
     config = PipelineConfig(
         data=location,
         root=root,
+        span=span,
         recipe=RECIPES[options.recipe].with_epochs(options.epochs),
         seed=options.seed,
         gates=Gates(
@@ -83,6 +94,7 @@ def _run(options: argparse.Namespace) -> None:
         ),
         tuning=Tuning(trials=options.tune, epochs=options.tune_epochs) if options.tune else None,
         enable_cache=options.cache,
+        beam_pipeline_args=beam,
     )
     console = _console()
     with _exclusive(root), stderr_to(root.log, verbose=options.verbose):
@@ -90,6 +102,8 @@ def _run(options: argparse.Namespace) -> None:
             # With it, tfx.v1 imports the client of Vertex AI, a quarter of the start-up time.
             sys.modules["tfx.v1.extensions"] = ModuleType("tfx.v1.extensions")
             from pipeline.run import Interrupted, run_pipeline
+
+            check_beam_options(beam)
         try:
             run_pipeline(config, console)
         except Interrupted as interrupted:
@@ -112,6 +126,23 @@ def _exclusive(root: "RunRoot") -> Iterator[None]:
                 f"--root {root.path}: another run is using it; wait for it, or name another"
             ) from error
         yield
+
+
+def _watch(options: argparse.Namespace) -> None:
+    from pipeline.config import RunRoot
+    from pipeline.watch import Watcher, run_digits
+
+    data = options.directory
+    if "{SPAN" not in data:
+        data = str(Path(data) / "span-{SPAN}")
+    arguments = ["--data", data, *options.run_options]
+    run = _parser().parse_args(["run", *arguments])  # says what is wrong before anything runs
+    Watcher(
+        data,
+        RunRoot(run.root.absolute()),
+        lambda span: run_digits([*arguments, "--span", str(span)]),
+        poll_seconds=options.poll,
+    ).watch()
 
 
 def _data(options: argparse.Namespace) -> None:
@@ -320,6 +351,35 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--no-cache", dest="cache", action="store_false", help="run unchanged components again"
     )
+    spans = run.add_argument_group("with {SPAN} in --data, say 'DIR/span-{SPAN}'")
+    spans.add_argument("--span", type=_positive, metavar="N", help="(default: the highest)")
+    spans.add_argument(
+        "--window",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="train on so many of the newest spans that this run root has read (default: 1)",
+    )
+    spans.add_argument(
+        "--no-warm-start",
+        dest="warm_start",
+        action="store_false",
+        help="do not start from the latest blessed model's weights",
+    )
+    run.add_argument(
+        "--beam-runner",
+        default="direct",
+        metavar="NAME",
+        help="engine of the Beam components: direct, dataflow, flink, prism or spark "
+        "(default: direct, this process)",
+    )
+    run.add_argument(
+        "--beam-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of that engine, as Beam names it, say flink_master=host:8081; can be repeated",
+    )
     run.set_defaults(command=_run)
 
     report = commands.add_parser(
@@ -333,6 +393,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.add_argument("--open", action="store_true", help="in a browser")
     report.set_defaults(command=_report)
+
+    watch = commands.add_parser(
+        "watch",
+        parents=[common],
+        help="run the pipeline for each span of data that arrives",
+        description="Runs `digits run` for the spans that DIR holds and for each that arrives, "
+        "in order, one at a time. Ctrl-C ends it; started again, it goes on where it was.",
+    )
+    watch.add_argument(
+        "--poll", type=_positive, default=10, metavar="SECONDS", help="look so often (default: 10)"
+    )
+    watch.add_argument("directory", metavar="DIR", help="of span-1, span-2, ...; or with {SPAN}")
+    watch.add_argument(
+        "run_options",
+        nargs=argparse.REMAINDER,
+        metavar="...",
+        help="options of `digits run`, say --window 3 --root DIR",
+    )
+    watch.set_defaults(command=_watch)
 
     show_data = commands.add_parser("data", parents=[data, common], help="look at the digits")
     show_data.add_argument(

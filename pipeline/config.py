@@ -1,6 +1,6 @@
 """Everything that a run can be told, typed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -39,6 +39,21 @@ class Tuning:
 
     trials: int
     epochs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """One part of data that keeps arriving.
+
+    Attributes:
+        number: of the span to read.
+        window: how many of the newest spans to train on.
+        warm_start: start from the weights of the latest blessed model.
+    """
+
+    number: int
+    window: int
+    warm_start: bool
 
 
 @dataclass(frozen=True)
@@ -90,6 +105,7 @@ class PipelineConfig:
     Attributes:
         data: the input base and file pattern of the digits.
         root: the run root.
+        span: which span of the data, where it comes in spans.
         recipe: how to train.
         seed: of every random choice.
         gates: what the models have to meet.
@@ -97,6 +113,7 @@ class PipelineConfig:
         baseline: what a new model is compared with: the latest blessed one of the metadata
             store, or the latest pushed one.
         enable_cache: take unchanged components' outputs from the last runs.
+        beam_pipeline_args: Beam's options, its runner among them; empty for its defaults.
     """
 
     data: Location
@@ -106,4 +123,6 @@ class PipelineConfig:
     gates: Gates
     tuning: Tuning | None = None
     baseline: Literal["blessed", "pushed"] = "blessed"
+    span: Span | None = None
     enable_cache: bool = True
+    beam_pipeline_args: list[str] = field(default_factory=list)

@@ -81,6 +81,8 @@ def print_summary(console: Console, summary: dict[str, Any], root: RunRoot) -> N
     if model := summary["model"]:
         low, high = model["interval_95"]
         table.add_row("test accuracy", f"{model['accuracy']:.2%} (95 %: {low:.2%} to {high:.2%})")
+        if (before := model["baseline"]) and not before["same"]:
+            table.add_row("latest blessed", f"{before['accuracy']:.2%} on the same digits")
         digit, recall = min(enumerate(model["recall"]), key=lambda pair: pair[1])
         table.add_row("lowest recall", f"{recall:.2%} (digit {digit})")
         table.add_row("calibration error", f"{model['expected_calibration_error']:.4f}")

@@ -5,12 +5,13 @@ from tfx.dsl.components.base import base_node
 from tfx.dsl.placeholder import placeholder
 from tfx.types import BaseChannel
 
-from components import preprocessing, trainer
+from components import preprocessing, span_resolvers, trainer
 from components.baseline import LatestPushedModel
 from components.data_gate import DataGate
 from components.edge_evaluator import EdgeEvaluator
 from components.edge_exporter import TFLiteExporter
 from components.evaluation import Evaluator
+from components.gates import GateDecision
 from components.ingestion import DigitExampleGen
 from components.pushers import EdgePusher, Pusher
 from components.schema import SCHEMA_FILE, CuratedSchema
@@ -21,7 +22,8 @@ from pipeline.config import PIPELINE_NAME, PipelineConfig
 
 def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
     """From raw pixels to a pushed served model and a pushed edge model, each behind its gates."""
-    example_gen = DigitExampleGen(config.data).with_id("ExampleGen")
+    span = config.span
+    example_gen = DigitExampleGen(config.data, span.number if span else None).with_id("ExampleGen")
     examples = example_gen.outputs["examples"]
     curated_schema = CuratedSchema(text=SCHEMA_FILE.read_text())
     schema = curated_schema.outputs["schema"]
@@ -29,19 +31,30 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
     example_validator = tfx.components.ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema
     )
-    data_gate = DataGate(anomalies=example_validator.outputs["anomalies"])
-    baseline = _baseline(config)
+    data_gate = DataGate(examples=examples, anomalies=example_validator.outputs["anomalies"])
+    baseline = _baseline(config, examples)
+    window = None
+    if span is not None:
+        window = tfx.dsl.Resolver(
+            strategy_class=span_resolvers.RollingWindow,
+            config={"spans": span.window},
+            examples=tfx.dsl.Channel(type=examples.type, producer_component_id=example_gen.id),
+            blessing=tfx.dsl.Channel(type=GateDecision, producer_component_id=data_gate.id),
+        ).with_id("RollingWindow")
+        window.add_upstream_node(data_gate)
+    # Trained on the window; measured on the newest span, which no earlier model has seen.
+    training_examples = window.outputs["examples"] if window else examples
 
     with tfx.dsl.Cond(_blessed(data_gate.outputs["blessing"])):
         transform = tfx.components.Transform(
-            examples=examples,
+            examples=training_examples,
             schema=schema,
             preprocessing_fn=f"{preprocessing.__name__}.preprocessing_fn",
             materialize=False,  # the trainer applies the graph while it reads
             disable_statistics=True,
         )
         training_inputs = {
-            "examples": examples,
+            "examples": training_examples,
             "transform_graph": transform.outputs["transform_graph"],
             "schema": schema,
             "train_args": tfx.proto.TrainArgs(splits=["train"]),
@@ -58,6 +71,7 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
         )
         model_trainer = Trainer(
             run_fn=f"{trainer.__name__}.run_fn",
+            base_model=baseline.outputs["model"] if span and span.warm_start else None,
             hyperparameters=model_tuner and model_tuner.outputs["best_hyperparameters"],
             **training_inputs,
             recipe=config.recipe.to_text(),
@@ -116,6 +130,7 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
             str(config.root.metadata)
         ),
         enable_cache=config.enable_cache,
+        beam_pipeline_args=config.beam_pipeline_args,
         components=[
             example_gen,
             curated_schema,
@@ -123,6 +138,7 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
             example_validator,
             data_gate,
             baseline,
+            *([window] if window else []),
             transform,
             *([model_tuner] if model_tuner else []),
             model_trainer,
@@ -136,15 +152,20 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
     )
 
 
-def _baseline(config: PipelineConfig) -> base_node.BaseNode:
+def _baseline(config: PipelineConfig, examples: BaseChannel) -> base_node.BaseNode:
     """What gives the model that a new one is compared with, as its output `model`."""
     if config.baseline == "pushed":
         return LatestPushedModel(base_directory=str(config.root.serving))
-    return tfx.dsl.Resolver(
-        strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
-        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
-        model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
-    ).with_id("LatestBlessedModel")
+    models = {
+        "model": tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+        "model_blessing": tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+    }
+    if config.span is None:
+        strategy = tfx.dsl.experimental.LatestBlessedModelStrategy
+    else:
+        strategy = span_resolvers.LatestBlessedBeforeSpan
+        models["examples"] = examples
+    return tfx.dsl.Resolver(strategy_class=strategy, **models).with_id("LatestBlessedModel")
 
 
 def _blessed(blessing: BaseChannel) -> placeholder.Predicate:

@@ -3,7 +3,7 @@
 import datetime
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +33,7 @@ class NodeRun:
         peak_mib: highest resident memory of the process meanwhile, in MiB; 0 where unknown.
         outputs: the component's output artifacts, by key.
         code_sha256: of the sources and libraries that shape them.
+        inputs: all its input artifacts, by key.
     """
 
     name: str
@@ -41,6 +42,7 @@ class NodeRun:
     peak_mib: int = 0
     outputs: dict[str, artifact.Artifact] = field(default_factory=dict)
     code_sha256: str = ""
+    inputs: Mapping[str, Sequence[artifact.Artifact]] = field(default_factory=dict)
 
 
 class LocalRunner(local_dag_runner.LocalDagRunner):
@@ -134,6 +136,7 @@ class LocalRunner(local_dag_runner.LocalDagRunner):
                 raise RuntimeError(f"{run.name}: its inputs could not be resolved")
             if execution.last_known_state == metadata_store_pb2.Execution.CACHED:
                 run.state = "cached"
+            run.inputs = execution_lib.get_input_artifacts(handle, info.execution_id)
             outputs = execution_lib.get_output_artifacts(handle, info.execution_id)
             run.outputs = {key: artifacts[0] for key, artifacts in outputs.items() if artifacts}
 

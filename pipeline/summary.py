@@ -20,6 +20,7 @@ from components.preprocessing import LABEL
 from components.pushers import DESTINATION_PROPERTY, VERSION_PROPERTY
 from components.signatures import METADATA_FILE
 from components.sources import CLASSES
+from components.span_resolvers import span_of
 from components.splits import SPLITS
 from components.trainer import HISTORY_FILE
 from export.edge_model import DEFAULT_VARIANT, DESCRIPTION_FILE
@@ -61,6 +62,8 @@ def summarize(
         },
         "data": {
             "source": str(Path(config.data.base) / config.data.pattern),
+            "span": config.span and config.span.number,
+            "trained_on_spans": _spans(nodes["Trainer"]) if config.span else None,
             "splits": _splits(
                 nodes["StatisticsGen"].outputs["statistics"].uri,
                 nodes["ExampleValidator"].outputs["anomalies"].uri,
@@ -99,6 +102,10 @@ def _gate(blessing: artifact.Artifact) -> dict[str, Any]:
         "blessed": blessing.get_int_custom_property("blessed") == 1,
         "reason": blessing.get_string_custom_property("reason"),
     }
+
+
+def _spans(trainer: NodeRun) -> list[int]:
+    return sorted(span_of(examples) for examples in trainer.inputs.get("examples", []))
 
 
 def _splits(statistics: str, anomalies: str) -> dict[str, Any]:
@@ -171,6 +178,7 @@ def _model(
         "training_seconds": round(training["seconds"], 3),
         "steps": training["steps"],
         "temperature": training["temperature"],
+        "warm_start": training["warm_start"],
         "history": training["history"],
     }
 

@@ -54,20 +54,21 @@ class Snapshot:
 
     @classmethod
     def take(cls, directory: str) -> "Snapshot":
-        """Looks at all files under a directory.
+        """Looks at all files under a directory, or at one file.
 
         Raises:
             OSError: one cannot be read; it may just have been renamed.
         """
         files = set()
         changed = 0.0
-        for parent, _, names in os.walk(directory):
-            for name in names:
-                path = os.path.join(parent, name)
-                status = os.stat(path)
-                files.add((path, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
-                # Copying may keep the modification time, never the change time.
-                changed = max(changed, status.st_ctime)
+        paths = [
+            os.path.join(parent, name) for parent, _, names in os.walk(directory) for name in names
+        ]
+        for path in paths if os.path.isdir(directory) else [directory]:
+            status = os.stat(path)
+            files.add((path, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+            # Copying may keep the modification time, never the change time.
+            changed = max(changed, status.st_ctime)
         return cls(frozenset(files), changed)
 
     def is_settled(self, previous: "Snapshot | None", seconds: float) -> bool:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,17 @@ from components.sources import HEIGHT, WIDTH, locate, open_source
 from components.splits import split_batches
 
 
-def run_pipeline(data: str, recipe: str, seed: int, root: Path) -> dict[str, Any]:
+def run_pipeline(
+    data: str, recipe: str, seed: int, root: Path, options: Sequence[str] = ()
+) -> dict[str, Any]:
     """Runs the pipeline in a run root, unless it is finished there already.
+
+    Args:
+        data: as `--data`.
+        recipe: its name.
+        seed: of every random choice.
+        root: the run root.
+        options: more of `digits run`.
 
     Returns:
         The run's summary, with `wall_seconds`.
@@ -23,7 +33,8 @@ def run_pipeline(data: str, recipe: str, seed: int, root: Path) -> dict[str, Any
     if not wall.exists():
         command = [sys.executable, "-m", "pipeline.cli", "run", "--data", data, "--recipe", recipe]
         started = time.monotonic()
-        subprocess.run([*command, "--seed", str(seed), "--root", str(root)], check=True)
+        command += ["--seed", str(seed), "--root", str(root), *options]
+        subprocess.run(command, check=True)
         wall.write_text(str(time.monotonic() - started))
     summary = json.loads((root / "summary.json").read_text())
     return {**summary, "wall_seconds": float(wall.read_text())}
