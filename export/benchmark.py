@@ -85,6 +85,7 @@ def benchmark(
         for engine in running
     ]
     result = {
+        "version": edge.name,
         "images": len(images),
         "rounds": rounds,
         "calls": calls,

@@ -6,7 +6,7 @@ The reference is the first engine, Keras where it is there. The contract:
 - a quantised one gives the reference's label to at least 99.9 % of the digits;
 - a server with the backend LiteRT gives LiteRT's very scores;
 - TensorFlow Lite Micro gives those of LiteRT's built-in kernels, or one step of the output more or
-  less: the logits are the same, but its softmax rounds otherwise;
+  less;
 - LiteRT's default kernels and LiteRT.js, which round everywhere otherwise, differ from the
   built-in ones by at most the variant's `kernel_tolerance`, two steps of its logits.
 """

@@ -68,7 +68,7 @@ class Chart:
 
 def draw(facts: Facts) -> dict[str, Chart]:
     """Draws the charts that the facts allow, by name."""
-    with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]  # its keys are literals
+    with matplotlib.rc_context(_STYLE):
         figures = {name: chart(facts) for name, chart in CHARTS.items()}
         return {name: _chart(name, figure) for name, figure in figures.items() if figure}
 

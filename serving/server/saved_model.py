@@ -13,7 +13,7 @@ from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
 from serving.server.servable import Servable
-from serving.server.status import Code, ServingError
+from serving.server.status import Code, ServingError, invalid
 
 #: Kernels of oneDNN that abort the process on an input of another rank.
 RANK_CHECKED_OPS = {"Conv2D": 4, "DepthwiseConv2dNative": 4, "Conv3D": 5, "MaxPool3D": 5}
@@ -81,6 +81,9 @@ class SavedModel(Servable):
             results = call(*inputs.values())
         except tf.errors.OpError as error:
             raise _serving_error(error) from error
+        except UnicodeDecodeError as error:
+            # TensorFlow's words quote the input, whose bytes Python could not read.
+            raise invalid(error.object.decode(errors="backslashreplace")) from error
         # A scalar comes as NumPy's or, if it is a string, as Python's.
         return [result if isinstance(result, np.ndarray) else _scalar(result) for result in results]
 

@@ -566,3 +566,12 @@ def test_a_rank_that_aborts_onednn(
         "half_plus_two", signature="convolution", image=np.ones((1, 3, 3, 1), np.float32)
     )
     assert list(response.outputs["y"].float_val) == [4, 6, 4, 6, 9, 6, 4, 6, 4]
+
+
+def test_bytes_that_tensorflow_quotes_in_its_error(server: Address) -> None:
+    request = predict_request(
+        "half_plus_two", signature="classify_labels", inputs=np.array([b"\xff"], object)
+    )
+    with pytest.raises(grpc.RpcError, match="Could not parse example input") as failure:
+        server.prediction.Predict(request, timeout=TIMEOUT)
+    assert failure.value.code() is INVALID
