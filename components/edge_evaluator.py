@@ -1,22 +1,33 @@
-"""Edge evaluator: the file that ships, run by the runtime that ships, against the served model."""
+"""Edge evaluator: the files that ship, run by the runtime that ships, against the served model."""
 
 import json
-import os
+import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from scipy import stats
 from tfx import v1 as tfx
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
+from components import stress
 from components.edge_exporter import EdgeModelArtifact
+from components.edge_metrics import compare
 from components.examples import read_digits
 from components.gates import GateDecision, write_decision
-from export.edge_model import MODEL_FILE, EdgeModel, float_compute_ops
+from export.edge_model import (
+    DEFAULT_VARIANT,
+    DESCRIPTION_FILE,
+    MODEL_FILE,
+    EdgeModel,
+    float_compute_ops,
+)
 
 METRICS_FILE = "metrics.json"
 SIGNIFICANCE = 0.05
+#: How much further off than the served model's a variant's confidence may be, on average.
+MAX_CALIBRATION_LOSS = 0.02
 
 
 @tfx.dsl.components.component
@@ -27,84 +38,85 @@ def EdgeEvaluator(
     evaluation: tfx.dsl.components.OutputArtifact[standard_artifacts.ModelEvaluation],
     blessing: tfx.dsl.components.OutputArtifact[GateDecision],
     min_accuracy: tfx.dsl.components.Parameter[float],
+    min_recall: tfx.dsl.components.Parameter[float],
     max_disagreement: tfx.dsl.components.Parameter[float],
 ) -> None:
-    """Scores the test split with LiteRT and with the served model, digit by digit.
+    """Scores the test split with each variant, by LiteRT, and with the served model, paired.
+
+    A variant that fails is not pushed. The run is refused if the default variant fails, or does
+    not stand the stress suite.
 
     Args:
-        min_accuracy: floor of the quantised model's accuracy.
+        min_accuracy: floor of a variant's accuracy.
+        min_recall: floor of each digit's recall.
         max_disagreement: highest share of test digits to which the two give different labels.
     """
-    path = os.path.join(edge_model.uri, MODEL_FILE)
-    edge = EdgeModel(path)
+    digits = list(read_digits(examples, "test"))
+    images, labels = (np.concatenate(parts) for parts in zip(*digits, strict=True))
     served = tf.saved_model.load(path_utils.serving_model_path(model.uri))
     signature = served.signatures["serving_default"]
-    labels, edge_labels, served_labels = [], [], []
-    finite = True
-    for images, batch_labels in read_digits(examples, "test"):
-        probabilities = edge.predict(images)
-        finite = finite and bool(probabilities.any(1).all())
-        labels.append(batch_labels)
-        edge_labels.append(probabilities.argmax(1))
-        served_labels.append(signature(images=tf.constant(images))["label"].numpy())
-    metrics = compare(
-        np.concatenate(labels), np.concatenate(edge_labels), np.concatenate(served_labels)
-    )
-    with open(os.path.join(evaluation.uri, METRICS_FILE), "w") as file:
-        json.dump(metrics, file, indent=2)
+    answers = [signature(images=tf.constant(batch))["probabilities"].numpy() for batch, _ in digits]
+    served_probabilities = np.concatenate(answers)
 
-    with open(path, "rb") as file:
-        floats = float_compute_ops(file.read())
-    refusals = gate(metrics, min_accuracy=min_accuracy, max_disagreement=max_disagreement)
-    if floats:
+    description = json.loads(Path(edge_model.uri, DESCRIPTION_FILE).read_text())
+    evaluated: dict[str, dict[str, Any]] = {}
+    for variant in description["variants"]:
+        path = Path(edge_model.uri, variant["file"])
+        probabilities = np.nan_to_num(EdgeModel(path).predict(images), posinf=0)
+        metrics = compare(labels, probabilities, served_probabilities)
+        refusals = gate(
+            metrics,
+            min_accuracy=min_accuracy,
+            min_recall=min_recall,
+            max_disagreement=max_disagreement,
+        )
+        if not probabilities.any(1).all():
+            refusals.append("gives some digits no probability at all")
+        if variant["input"]["dtype"] != "float32":
+            refusals += check_integers(variant, path.read_bytes())
+        evaluated[variant["name"]] = {**metrics, "refusals": refusals}
+    stressed = stress.measure(EdgeModel(Path(edge_model.uri, MODEL_FILE)), images, labels)
+    Path(evaluation.uri, METRICS_FILE).write_text(
+        json.dumps({"variants": evaluated, "stress": stressed}, indent=2)
+    )
+
+    default = evaluated[DEFAULT_VARIANT]
+    reason = (
+        f"accuracy {default['accuracy']:.4f}; {default['disagreements']} of {default['examples']} "
+        "labels differ from the served model's"
+    )
+    for name, metrics in evaluated.items():
+        if metrics["refusals"] and name != DEFAULT_VARIANT:
+            reason += f"; {name} not pushed: {', '.join(metrics['refusals'])}"
+    refusals = default["refusals"] + stress.refusals(stressed, significance=SIGNIFICANCE)
+    write_decision(blessing, refusals, reason)
+
+
+def check_integers(variant: dict[str, Any], content: bytes) -> list[str]:
+    """Returns what keeps a variant from being an integer model that takes bytes for pixels."""
+    refusals = []
+    if floats := float_compute_ops(content):
         refusals.append(f"computes in floating point: {', '.join(floats)}")
-    if not finite:
-        refusals.append("gives some digits no probability at all")
-    write_decision(
-        blessing,
-        refusals,
-        f"accuracy {metrics['accuracy']:.4f}; {metrics['disagreements']} of {metrics['examples']} "
-        "labels differ from the served model's",
-    )
+    source = variant["input"]
+    zero = np.iinfo(source["dtype"]).min
+    if not math.isclose(source["scale"], 1 / 255, rel_tol=1e-6) or source["zero_point"] != zero:
+        refusals.append(
+            f"takes pixels with scale {source['scale']} and zero point {source['zero_point']}; "
+            f"expected 1/255 and {zero}"
+        )
+    return refusals
 
 
-def compare(
-    labels: np.ndarray, edge_labels: np.ndarray, served_labels: np.ndarray
-) -> dict[str, float]:
-    """Compares two models on the same digits, paired.
-
-    Args:
-        labels: int64 [n], the truth.
-        edge_labels: int64 [n], what the quantised model says.
-        served_labels: int64 [n], what the served model says.
-
-    Returns:
-        `accuracy` and `served_accuracy`; `lost` and `gained`, the digits that only the served and
-        only the quantised model gets right; `disagreements`, all digits with different labels;
-        `loss_p_value`, of the exact one-sided McNemar test that `lost` is not by chance the
-        larger (McNemar, 1947).
-    """
-    edge_hits, served_hits = edge_labels == labels, served_labels == labels
-    lost = int((served_hits & ~edge_hits).sum())
-    gained = int((edge_hits & ~served_hits).sum())
-    discordant = lost + gained
-    test = stats.binomtest(lost, discordant, 0.5, alternative="greater") if discordant else None
-    return {
-        "examples": len(labels),
-        "accuracy": float(edge_hits.mean()),
-        "served_accuracy": float(served_hits.mean()),
-        "lost": lost,
-        "gained": gained,
-        "disagreements": int((edge_labels != served_labels).sum()),
-        "loss_p_value": float(test.pvalue) if test else 1.0,
-    }
-
-
-def gate(metrics: dict[str, float], *, min_accuracy: float, max_disagreement: float) -> list[str]:
+def gate(
+    metrics: dict[str, Any], *, min_accuracy: float, min_recall: float, max_disagreement: float
+) -> list[str]:
     """Returns why the gate refuses, a line each."""
     refusals = []
     if metrics["accuracy"] < min_accuracy:
         refusals.append(f"accuracy {metrics['accuracy']:.4f} is below {min_accuracy}")
+    for digit, recall in enumerate(metrics["recall"]):
+        if recall is not None and recall < min_recall:
+            refusals.append(f"recall of digit {digit} {recall:.4f} is below {min_recall}")
     if metrics["disagreements"] > max_disagreement * metrics["examples"]:
         refusals.append(
             f"{metrics['disagreements']} of {metrics['examples']} labels differ from the served "
@@ -114,5 +126,11 @@ def gate(metrics: dict[str, float], *, min_accuracy: float, max_disagreement: fl
         refusals.append(
             f"worse than the served model: {metrics['lost']} digits lost, {metrics['gained']} "
             f"gained, p = {metrics['loss_p_value']:.2g}"
+        )
+    error, served = (metrics[f"{of}expected_calibration_error"] for of in ("", "served_"))
+    if error > served + MAX_CALIBRATION_LOSS:
+        refusals.append(
+            f"calibration error {error:.4f}, the served model's {served:.4f}; at most "
+            f"{MAX_CALIBRATION_LOSS} more may be"
         )
     return refusals

@@ -1,9 +1,11 @@
-"""TFLite exporter: the blessed model as a fully quantised file for devices."""
+"""TFLite exporter: the blessed model as files for devices, one a variant."""
 
 import hashlib
 import heapq
 import json
-import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,15 +20,21 @@ from components.preprocessing import IMAGE
 from components.signatures import METADATA_FILE
 from components.sources import CLASSES
 from components.trainer import KERAS_FILE
-from export.edge_model import DESCRIPTION_FILE, LABELS_FILE, MODEL_FILE, EdgeModel
+from export.edge_model import (
+    DEFAULT_VARIANT,
+    DESCRIPTION_FILE,
+    LABELS_FILE,
+    VARIANT_FILE,
+    EdgeModel,
+)
 from export.hashes import sha256_of_directory
-from export.tflite import convert_to_uint8
+from export.tflite import convert
 
 REPRESENTATIVE_DIGITS = 500
 
 
 class EdgeModelArtifact(artifact.Artifact):
-    """A directory with `model.tflite`, `labels.txt` and `model.json`.
+    """A directory with `models/<variant>.tflite`, `labels.txt` and `model.json`.
 
     Not TFX's Model: the latest blessed one of those is the Evaluator's baseline.
     """
@@ -42,41 +50,24 @@ def TFLiteExporter(
     transform_graph: tfx.dsl.components.InputArtifact[standard_artifacts.TransformGraph],
     edge_model: tfx.dsl.components.OutputArtifact[EdgeModelArtifact],
 ) -> None:
-    """Quantises the served weights, calibrated on digits of the train split only.
+    """Converts the served weights to every variant, calibrated on digits of the train split only.
 
     Raises:
         RuntimeError: the Keras model's weights are not those of the served model.
     """
     saved_model = path_utils.serving_model_path(model.uri)
-    network = keras.saving.load_model(os.path.join(model_run.uri, KERAS_FILE))
+    network = keras.saving.load_model(Path(model_run.uri, KERAS_FILE))
     _require_same_weights(network, saved_model)
 
-    content = convert_to_uint8(network, _representative_dataset(examples, transform_graph.uri))
-    path = os.path.join(edge_model.uri, MODEL_FILE)
-    with open(path, "wb") as file:
-        file.write(content)
-    with open(os.path.join(edge_model.uri, LABELS_FILE), "w") as text:
-        text.writelines(f"{label}\n" for label in range(CLASSES))
+    directory = Path(edge_model.uri)
+    contents = convert(network, _representative_dataset(examples, transform_graph.uri))
+    variants = {name: _write(name, content, directory) for name, content in contents.items()}
+    (directory / LABELS_FILE).write_text("".join(f"{label}\n" for label in range(CLASSES)))
 
-    with open(os.path.join(saved_model, METADATA_FILE)) as text:
-        served = json.load(text)
-    runtime = EdgeModel(path)
+    default = {key: value for key, value in variants[DEFAULT_VARIANT].items() if key != "name"}
     description = {
         "name": "digits",
-        "input": {
-            "name": "image",
-            "shape": [1, 28, 28, 1],
-            "dtype": "uint8",
-            "scale": runtime.input.scale,
-            "zero_point": runtime.input.zero_point,
-        },
-        "output": {
-            "name": "probabilities",
-            "shape": [1, CLASSES],
-            "dtype": "uint8",
-            "scale": runtime.output.scale,
-            "zero_point": runtime.output.zero_point,
-        },
+        **default,  # who does not choose among the variants need not look further
         "preprocessing": {
             "description": (
                 "Grey pixels, 0 to 255, white digit on black, row by row, straight into the input "
@@ -88,14 +79,29 @@ def TFLiteExporter(
             "channels": 1,
             "polarity": "white on black",
         },
-        "recipe": served["recipe"],
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "recipe": json.loads(Path(saved_model, METADATA_FILE).read_text())["recipe"],
         "source_saved_model_sha256": sha256_of_directory(saved_model),
         "data_sha256": sha256_of_examples(examples),
+        "variants": list(variants.values()),
     }
-    with open(os.path.join(edge_model.uri, DESCRIPTION_FILE), "w") as text:
-        json.dump(description, text, indent=2)
+    (directory / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2))
+
+
+def _write(name: str, content: bytes, directory: Path) -> dict[str, Any]:
+    """Writes a variant's file; returns its description."""
+    file = VARIANT_FILE.format(name)
+    path = directory / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    model = EdgeModel(path)
+    return {
+        "name": name,
+        "file": file,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "input": {"name": "image", **asdict(model.input)},
+        "output": {"name": "probabilities", **asdict(model.output)},
+    }
 
 
 def _representative_dataset(examples: artifact.Artifact, transform_graph: str) -> np.ndarray:

@@ -19,7 +19,7 @@ from tfx.utils import path_utils
 from components.edge_evaluator import METRICS_FILE
 from components.edge_exporter import EdgeModelArtifact
 from components.gates import GateDecision
-from export.edge_model import DESCRIPTION_FILE
+from export.edge_model import DEFAULT_VARIANT, DESCRIPTION_FILE
 
 VERSION_PROPERTY = "pushed_version"
 DESTINATION_PROPERTY = "pushed_destination"
@@ -33,16 +33,25 @@ def EdgePusher(
     pushed_model: tfx.dsl.components.OutputArtifact[standard_artifacts.PushedModel],
     base_directory: tfx.dsl.components.Parameter[str],
 ) -> None:
-    """Pushes a blessed edge model, with its version and its metrics in its description.
+    """Pushes the variants that passed, with their metrics and a version in the description.
 
     Gives the run its version: the time, or that of the same models if they are there already.
     """
     _require_blessed(blessing)
     description = json.loads(Path(edge_model.uri, DESCRIPTION_FILE).read_text())
-    description["version"] = _version_of(description, Path(base_directory))
-    description["metrics"] = json.loads(Path(evaluation.uri, METRICS_FILE).read_text())
+    metrics = json.loads(Path(evaluation.uri, METRICS_FILE).read_text())["variants"]
     bundle = os.path.join(pushed_model.uri, "bundle")
     shutil.copytree(edge_model.uri, bundle)
+    kept = []
+    for variant in description["variants"]:
+        refusals = metrics[variant["name"]].pop("refusals")
+        if refusals:
+            os.remove(os.path.join(bundle, variant["file"]))
+        else:
+            kept.append({**variant, "metrics": metrics[variant["name"]]})
+    description["variants"] = kept
+    description["metrics"] = metrics[DEFAULT_VARIANT]
+    description["version"] = _version_of(description, Path(base_directory))
     Path(bundle, DESCRIPTION_FILE).write_text(json.dumps(description, indent=2))
     version = str(description["version"])
     _mark_pushed(pushed_model, version, publish(bundle, base_directory, version))
@@ -96,10 +105,16 @@ def _version_of(description: dict[str, Any], base_directory: Path) -> int:
     versions = [0]
     for path in base_directory.glob(f"[0-9]*/{DESCRIPTION_FILE}"):
         pushed = json.loads(path.read_text())
-        if all(pushed[key] == description[key] for key in ("sha256", "source_saved_model_sha256")):
+        if _hashes(pushed) == _hashes(description):
             return pushed["version"]
         versions.append(pushed["version"])
     return max(int(time.time()), max(versions) + 1)
+
+
+def _hashes(description: dict[str, Any]) -> dict[str, str]:
+    """What makes a version: the served model, and the variants made of it."""
+    variants = {v["name"]: v["sha256"] for v in description.get("variants", [])}
+    return {"served": description["source_saved_model_sha256"], **variants}
 
 
 def _require_blessed(blessing: artifact.Artifact) -> None:

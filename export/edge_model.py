@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -10,7 +11,11 @@ from ai_edge_litert.interpreter import Interpreter
 
 from serving.errors import InputError
 
-MODEL_FILE = "model.tflite"
+#: Where a variant lies in a bundle.
+VARIANT_FILE = "models/{}.tflite"
+#: The variant for apps: a byte is the pixel.
+DEFAULT_VARIANT = "uint8"
+MODEL_FILE = VARIANT_FILE.format(DEFAULT_VARIANT)
 LABELS_FILE = "labels.txt"
 DESCRIPTION_FILE = "model.json"
 
@@ -22,19 +27,40 @@ _FLOATS = {
 
 
 @dataclass(frozen=True)
-class Quantization:
-    """real value = scale * (stored value - zero_point)."""
+class Tensor:
+    """An input or output: real value = scale * (stored value - zero_point).
 
+    Attributes:
+        shape: with the batch first.
+        dtype: of the stored values: float32, int8 or uint8.
+        scale: 1 of a float tensor.
+        zero_point: 0 of a float tensor.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
     scale: float
     zero_point: int
 
+    def store(self, real: np.ndarray) -> np.ndarray:
+        """Returns the stored values of real ones: rounded and clipped, or as they are."""
+        if self.dtype == "float32":
+            return real.astype(np.float32)
+        limits = np.iinfo(self.dtype)
+        stored = np.round(real / self.scale) + self.zero_point
+        return np.clip(stored, limits.min, limits.max).astype(self.dtype)
+
+    def real(self, stored: np.ndarray) -> np.ndarray:
+        """Returns the real values, float32, of stored ones."""
+        return (stored.astype(np.float32) - self.zero_point) * np.float32(self.scale)
+
 
 class EdgeModel:
-    """A digit classifier in a `.tflite` file with uint8 input and output.
+    """A digit classifier in a `.tflite` file, of any variant.
 
     Attributes:
-        input: quantisation of the pixels.
-        output: quantisation of the probabilities.
+        input: the pixels, 0 to 1, [batch, 28, 28, channels].
+        output: the probabilities, [batch, 10].
     """
 
     def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1):
@@ -51,20 +77,23 @@ class EdgeModel:
             raise InputError(f"{path}: {error.strerror}") from error
         except (ValueError, RuntimeError) as error:
             raise InputError(f"{path}: not a TFLite model that LiteRT can run") from error
-        (source,) = self._interpreter.get_input_details()
-        (target,) = self._interpreter.get_output_details()
-        for detail, shape in ((source, (1, 28, 28, 1)), (target, (1, 10))):
-            if detail["dtype"] is not np.uint8 or tuple(detail["shape"]) != shape:
+        self._source, self.input = _only(path, self._interpreter.get_input_details())
+        self._target, self.output = _only(path, self._interpreter.get_output_details())
+        batch = self.input.shape[:1]
+        for tensor, shapes in (
+            (self.input, [(*batch, 28, 28, 1), (*batch, 28, 28, 3)]),
+            (self.output, [(*batch, 10)]),
+        ):
+            if tensor.dtype not in {"float32", "int8", "uint8"} or tensor.shape not in shapes:
                 raise InputError(
-                    f"{path}: tensor {detail['name']} is {np.dtype(detail['dtype'])} "
-                    f"{detail['shape'].tolist()}; expected uint8 {list(shape)}"
+                    f"{path}: a tensor of {tensor.dtype} {list(tensor.shape)}; expected float32, "
+                    f"int8 or uint8 {' or '.join(str(list(shape)) for shape in shapes)}"
                 )
-        self._source, self._target = source["index"], target["index"]
-        self.input = Quantization(*source["quantization"])
-        self.output = Quantization(*target["quantization"])
+        # There are only 256 pixels: what is stored for each is computed once.
+        self._stored = self.input.store(np.arange(256, dtype=np.float32) / 255)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Classifies digits one by one.
+        """Classifies digits, as many at a time as the model's batch has.
 
         Args:
             images: uint8 [n, 28, 28], white on black, 0 to 255.
@@ -79,12 +108,30 @@ class EdgeModel:
             raise InputError(
                 f"images: {images.dtype} {list(images.shape)}; expected uint8 [n, 28, 28]"
             )
-        scores = np.empty((len(images), 10), np.uint8)
-        for row, image in enumerate(images):
-            self._interpreter.set_tensor(self._source, image[None, :, :, None])
+        batch, *_, channels = self.input.shape
+        count = len(images)
+        stored = self._stored[images][..., None]
+        if channels > 1:
+            stored = np.repeat(stored, channels, axis=-1)
+        if missing := -count % batch:
+            stored = np.concatenate([stored, np.zeros((missing, *stored.shape[1:]), stored.dtype)])
+        scores = np.empty((len(stored), 10), self.output.dtype)
+        for start in range(0, len(stored), batch):
+            self._interpreter.set_tensor(self._source, stored[start : start + batch])
             self._interpreter.invoke()
-            scores[row] = self._interpreter.get_tensor(self._target)[0]
-        return (scores.astype(np.float32) - self.output.zero_point) * self.output.scale
+            scores[start : start + batch] = self._interpreter.get_tensor(self._target)
+        return self.output.real(scores[:count])
+
+
+def _only(path: str | os.PathLike[str], details: list[dict[str, Any]]) -> tuple[int, Tensor]:
+    """Returns the index and the description of the only input, or output, that a model has."""
+    if len(details) != 1:
+        raise InputError(f"{path}: {len(details)} inputs or outputs; expected one of each")
+    (detail,) = details
+    scale, zero_point = detail["quantization"]
+    shape = tuple(int(side) for side in detail["shape"])
+    # LiteRT gives a float tensor the scale 0.
+    return detail["index"], Tensor(shape, np.dtype(detail["dtype"]).name, scale or 1.0, zero_point)
 
 
 def float_compute_ops(model: bytes) -> list[str]:

@@ -15,9 +15,9 @@ class Gates:
 
     Attributes:
         min_accuracy: floor of the served model's accuracy.
-        min_recall: floor of each digit's recall, by the served model.
-        min_edge_accuracy: floor of the edge model's accuracy.
-        max_edge_disagreement: highest share of digits that the edge model labels unlike the
+        min_recall: floor of each digit's recall, by the served and by each edge model.
+        min_edge_accuracy: floor of an edge model's accuracy.
+        max_edge_disagreement: highest share of digits that an edge model labels unlike the
             served model.
     """
 

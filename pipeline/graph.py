@@ -90,6 +90,7 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
                 edge_model=exporter.outputs["edge_model"],
                 examples=examples,
                 min_accuracy=config.gates.min_edge_accuracy,
+                min_recall=config.gates.min_recall,
                 max_disagreement=config.gates.max_edge_disagreement,
             )
             with tfx.dsl.Cond(_blessed(edge_evaluator.outputs["blessing"])):

@@ -20,7 +20,7 @@ from components.signatures import METADATA_FILE
 from components.sources import CLASSES
 from components.splits import SPLITS
 from components.trainer import HISTORY_FILE
-from export.edge_model import DESCRIPTION_FILE
+from export.edge_model import DEFAULT_VARIANT, DESCRIPTION_FILE
 from pipeline.config import PipelineConfig
 from pipeline.local_runner import NodeRun
 
@@ -170,7 +170,12 @@ def _edge(
         return None
     description = json.loads(Path(exported["edge_model"].uri, DESCRIPTION_FILE).read_text())
     metrics = json.loads(Path(evaluated["evaluation"].uri, METRICS_FILE).read_text())
-    return {**metrics, "bytes": description["bytes"], "sha256": description["sha256"]}
+    for variant in description["variants"]:
+        metrics["variants"][variant["name"]] |= {
+            "bytes": variant["bytes"],
+            "sha256": variant["sha256"],
+        }
+    return {**metrics["variants"][DEFAULT_VARIANT], **metrics}
 
 
 def _pushed(

@@ -18,7 +18,7 @@ from PIL import Image
 
 from components.ingestion import encode
 from components.servability import check_servable
-from export.edge_model import EdgeModel, float_compute_ops
+from export.edge_model import MODEL_FILE, EdgeModel, float_compute_ops
 from export.hashes import sha256_of_directory
 from serving.pictures import encode_png
 from tests.conftest import PipelineRun
@@ -175,7 +175,7 @@ class TestEdgeModel:
 
     def test_the_description_is_true(self, pipeline_run, bundle, saved_model):
         description = json.loads((bundle / "model.json").read_text())
-        content = (bundle / "model.tflite").read_bytes()
+        content = (bundle / MODEL_FILE).read_bytes()
         assert description["version"] == int(bundle.name)
         assert description["sha256"] == hashlib.sha256(content).hexdigest()
         assert description["source_saved_model_sha256"] == sha256_of_directory(saved_model)
@@ -188,9 +188,9 @@ class TestEdgeModel:
     def test_it_computes_in_integers_and_agrees_with_the_served_model(
         self, bundle, session, sample
     ):
-        assert float_compute_ops((bundle / "model.tflite").read_bytes()) == []
+        assert float_compute_ops((bundle / MODEL_FILE).read_bytes()) == []
         images = sample[0]
-        edge = EdgeModel(bundle / "model.tflite").predict(images)
+        edge = EdgeModel(bundle / MODEL_FILE).predict(images)
         served = session("serving_default", images)
         assert (edge.argmax(1) == served["label"]).mean() > 0.99
         assert np.abs(edge - served["probabilities"]).mean() < 0.005
@@ -355,11 +355,9 @@ def test_poisoned_labels_stop_at_the_data_gate(digits, tmp_path, sample):
 def test_a_bad_quantised_model_is_refused(digits, tmp_path, monkeypatch):
     from components import edge_exporter
 
-    convert = edge_exporter.convert_to_uint8
+    convert = edge_exporter.convert
     # Calibrated on black pictures, the ranges of all activations are far too small.
-    monkeypatch.setattr(
-        edge_exporter, "convert_to_uint8", lambda model, data: convert(model, data * 0.02)
-    )
+    monkeypatch.setattr(edge_exporter, "convert", lambda model, data: convert(model, data * 0.02))
     root = tmp_path / "run"
     outcome = digits("run", "--root", root)
     assert outcome.code == 1

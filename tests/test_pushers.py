@@ -61,10 +61,26 @@ def test_a_version_that_is_there_is_left_alone(source, tmp_path):
     assert (base / "7" / "mark").exists()
 
 
-def test_the_same_pair_keeps_its_version_and_another_gets_a_higher(tmp_path):
-    pair = {"sha256": "a", "source_saved_model_sha256": "b"}
+def test_the_same_models_keep_their_version_and_others_get_a_higher(tmp_path):
+    variants = [{"name": "uint8", "sha256": "a"}, {"name": "float32", "sha256": "c"}]
+    models = {"source_saved_model_sha256": "b", "variants": variants}
     (tmp_path / "9000000000").mkdir()  # from a clock that was ahead
-    (tmp_path / "9000000000" / "model.json").write_text(json.dumps({**pair, "version": 9000000000}))
-    assert _version_of(pair, tmp_path) == 9000000000
-    assert _version_of({**pair, "sha256": "c"}, tmp_path) == 9000000001
-    assert _version_of(pair, tmp_path / "nowhere") < 9000000000
+    (tmp_path / "9000000000" / "model.json").write_text(
+        json.dumps({**models, "version": 9000000000})
+    )
+    assert _version_of(models, tmp_path) == 9000000000
+    for other in (
+        {**models, "source_saved_model_sha256": "d"},
+        {**models, "variants": variants[:1]},
+        {**models, "variants": [variants[0], {"name": "float32", "sha256": "d"}]},
+    ):
+        assert _version_of(other, tmp_path) == 9000000001
+    assert _version_of(models, tmp_path / "nowhere") < 9000000000
+
+
+def test_versions_from_before_the_variants_are_other_versions(tmp_path):
+    (tmp_path / "5").mkdir()
+    old = {"source_saved_model_sha256": "b", "sha256": "a", "version": 5}
+    (tmp_path / "5" / "model.json").write_text(json.dumps(old))
+    models = {"source_saved_model_sha256": "b", "variants": [{"name": "uint8", "sha256": "a"}]}
+    assert _version_of(models, tmp_path) > 5

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-from export.edge_model import EdgeModel
+from export.edge_model import MODEL_FILE, EdgeModel
 from serving.client import Client, ServerError
 from serving.pictures import encode_png
 from serving.server import command
@@ -168,9 +168,9 @@ def test_a_damaged_edge_model_is_not_served(pipeline_run: PipelineRun, tmp_path:
         tmp_path, "--backend=litert", f"--model_base_path={edge}", command=SERVE
     ) as server:
         shutil.copytree(version, new)
-        data = bytearray((new / "model.tflite").read_bytes())
+        data = bytearray((new / MODEL_FILE).read_bytes())
         data[len(data) // 2] ^= 1
-        (new / "model.tflite").write_bytes(data)
+        (new / MODEL_FILE).write_bytes(data)
         number = int(new.name)
         wait_until(lambda: server.address.statuses("digits").get(number, ("",))[0] == "END")
         assert "but model.json says" in server.address.statuses("digits")[number][2]
@@ -182,8 +182,11 @@ def test_a_tflite_file_serves_its_own_tensors(
     pipeline_run: PipelineRun, sample: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
     """As upstream's `--prefer_tflite_model`: the names and types are the file's."""
-    edge = pipeline_run.root / "edge"
-    flags = [f"--model_base_path={edge}", "--model_name=raw", "--prefer_tflite_model=true"]
+    (version,) = (pipeline_run.root / "edge").iterdir()
+    base = tmp_path / "raw"
+    (base / "1").mkdir(parents=True)
+    shutil.copy(version / MODEL_FILE, base / "1" / "model.tflite")
+    flags = [f"--model_base_path={base}", "--model_name=raw", "--prefer_tflite_model=true"]
     with running(tmp_path, *flags) as server:
         answer = server.address.http.get("/v1/models/raw/metadata").json()
         definition = answer["metadata"]["signature_def"]["signature_def"]["serving_default"]
@@ -192,8 +195,7 @@ def test_a_tflite_file_serves_its_own_tensors(
         image = sample[0][:1, :, :, None]
         response = server.address.predict("raw", **{name: image})
         (scores,) = response.outputs.values()
-        (version,) = edge.iterdir()
-        expected = EdgeModel(version / "model.tflite").predict(image[..., 0])
+        expected = EdgeModel(version / MODEL_FILE).predict(image[..., 0])
         np.testing.assert_allclose(tf.make_ndarray(scores) / 256, expected)
         with pytest.raises(grpc.RpcError):
             server.address.predict("raw", **{name: image[:, :10]})
