@@ -173,14 +173,32 @@ def _serve(options: argparse.Namespace) -> None:
 
     root = RunRoot(options.root)
     litert = options.backend == "litert"
-    if not options.model_config_file and not options.model_base_path:
+    named = options.model_config_file or options.model_base_path
+    if not named and not litert and root.server_config.exists():
+        _serve_releases(options, root)
+    elif not named:
         options.model_base_path = str(root.edge if litert else root.serving)
         latest_version(Path(options.model_base_path))  # says what to do if there is none
     command.serve(options, litert=litert)
 
 
+def _serve_releases(options: argparse.Namespace, root: "RunRoot") -> None:
+    """Starts from what `digits release` has chosen."""
+    from pipeline.release.server_config import base_path_of
+
+    base_path = base_path_of(root.server_config, options.model_name)
+    if base_path != str(root.serving.absolute()):
+        raise InputError(
+            f"{root.server_config}: is for a server that finds {options.model_name} in "
+            f"{base_path}; name what to serve: --model_config_file or --model_base_path"
+        )
+    options.model_config_file = str(root.server_config)
+    options.allow_version_labels_for_unavailable_models = True  # nothing is loaded yet
+
+
 def _parser() -> argparse.ArgumentParser:
     from components.recipes import RECIPES
+    from pipeline.release.command import add_release
     from serving.server.command import add_flags
 
     common = argparse.ArgumentParser(add_help=False)
@@ -298,6 +316,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_flags(serve, model_name="digits", rest_api_port=8501)
     serve.set_defaults(command=_serve)
+
+    add_release(commands, [root, common])
     return parser
 
 
