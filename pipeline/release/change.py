@@ -101,10 +101,15 @@ def end_canary(root: RunRoot, label: str, servers: Servers, report: Callable[[st
         _change(root, History.read(root.releases), "canary", labels, servers, report)
 
 
-def rollback(root: RunRoot, servers: Servers, report: Callable[[str], None]) -> None:
+def rollback(
+    root: RunRoot, leaving: int | None, servers: Servers, report: Callable[[str], None]
+) -> None:
     """Makes the version stable that was so before; other labels stay.
 
     An unfinished rollback is completed; any other unfinished change is given up instead.
+
+    Args:
+        leaving: the version to leave, so that a repetition leaves no other; None: the stable one.
 
     Raises:
         InputError: there is none before, it was pruned, or as `promote`.
@@ -117,6 +122,9 @@ def rollback(root: RunRoot, servers: Servers, report: Callable[[str], None]) -> 
             labels = pending.labels
         elif pending and before.labels:
             labels = before.labels
+        elif leaving not in (None, before.labels.get(STABLE)) and before.labels:
+            labels = before.labels
+            report(f"version {leaving} is not the stable one")
         elif len(before.stable_versions) < 2:
             raise InputError("no earlier release to go back to; digits release promote VERSION")
         else:

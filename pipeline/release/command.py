@@ -80,7 +80,14 @@ def add_release(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
     )
     promote = add("promote", "serve a version as the stable one", _promote)
     promote.add_argument("version", type=int, metavar="VERSION")
-    add("rollback", "serve the version that was stable before", _rollback)
+    rollback = add("rollback", "serve the version that was stable before", _rollback)
+    rollback.add_argument(
+        "version",
+        type=int,
+        nargs="?",
+        metavar="VERSION",
+        help="to leave: a repetition then leaves no other (default: the stable one)",
+    )
     canary = add("canary", "serve a version beside the stable one, by its label", _canary)
     which = canary.add_mutually_exclusive_group(required=True)
     which.add_argument("version", type=int, nargs="?", metavar="VERSION")
@@ -170,7 +177,7 @@ def _rollback(options: argparse.Namespace) -> None:
     from pipeline.release.change import rollback
 
     with _servers(options) as servers:
-        rollback(_root(options), servers, print)
+        rollback(_root(options), options.version, servers, print)
 
 
 def _canary(options: argparse.Namespace) -> None:

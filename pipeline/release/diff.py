@@ -126,7 +126,9 @@ def _print(figures: dict[str, Any], old: Version, new: Version, console: Console
         if before is None or after is None:
             table.add_row(name, _share(before), _share(after), "")
         else:
-            table.add_row(name, _share(before), _share(after), f"{100 * (after - before):+.2f} %")
+            table.add_row(
+                name, _share(before), _share(after), f"{100 * (after - before):+.2f} points"
+            )
 
     add("accuracy", figures["accuracy"])
     for digit, recalls in enumerate(figures["recall"]):

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -52,11 +53,11 @@ def list_versions(root: RunRoot, servers: Servers, console: Console, *, as_json:
     if as_json:
         print(json.dumps(described, indent=2))
         return
-    table = Table()
+    table = Table(box=box.SIMPLE, padding=0)
     for heading in ("version", "pushed (UTC)", "data", "accuracy", "int8"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for heading in ("blessed", "served", "labels"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=heading != "labels")
     for facts in described:
         table.add_row(
             str(facts["version"]),
