@@ -198,6 +198,7 @@ def _serve_releases(options: argparse.Namespace, root: "RunRoot") -> None:
 
 def _parser() -> argparse.ArgumentParser:
     from components.recipes import RECIPES
+    from pipeline.drift.command import add_drift
     from pipeline.release.command import add_release
     from serving.server.command import add_flags
 
@@ -318,6 +319,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(command=_serve)
 
     add_release(commands, [root, common])
+    add_drift(commands, [root, common])
     return parser
 
 

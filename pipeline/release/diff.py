@@ -11,14 +11,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from components.edge_metrics import compare_hits
-from components.sources import CLASSES, HEIGHT, WIDTH, Location, locate, open_source
-from components.splits import split_batches
+from components.sources import CLASSES, HEIGHT, WIDTH
 from pipeline.atomic import replace_file
 from pipeline.config import RunRoot
 from pipeline.release.versions import Version
+from pipeline.run_data import read_splits
+from pipeline.saved_model import load_classifier
 from serving.errors import InputError
 
-BATCH = 1000
 #: Pictures of the contact sheet, at most.
 MAX_PICTURES = 200
 COLUMNS = 10
@@ -42,8 +42,11 @@ def diff_versions(
     Raises:
         InputError: the data or a model cannot be read, or a file not be written.
     """
-    images, labels = _test_split(root, data)
-    answers = [_probabilities(version, images) for version in (old, new)]
+    splits = read_splits(root, data)
+    if "test" not in splits:
+        raise InputError("the data has no test split; name other: --data")
+    images, labels = splits["test"]
+    answers = [load_classifier(version.served)(images) for version in (old, new)]
     found = [probabilities.argmax(1) for probabilities in answers]
     hits = [predicted == labels for predicted in found]
     figures: dict[str, Any] = {
@@ -74,39 +77,6 @@ def diff_versions(
     if len(rows):
         shown = f"{min(len(rows), MAX_PICTURES)} of {len(rows)} disagreements: {sheet}"
         console.print(shown, soft_wrap=True, highlight=False)
-
-
-def _test_split(root: RunRoot, data: str | None) -> tuple[np.ndarray, np.ndarray]:
-    if data is not None:
-        location = locate(data)
-    else:
-        try:
-            source = json.loads(root.summary.read_text())["data"]["source"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{root.summary}: does not say the data; name it: --data") from error
-        location = Location("", source)
-    parts = [batch for split, batch in split_batches(open_source(location)) if split == "test"]
-    if not parts:
-        raise InputError("the data has no test split; name other: --data")
-    images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return images.reshape(-1, HEIGHT, WIDTH), labels
-
-
-def _probabilities(version: Version, images: np.ndarray) -> np.ndarray:
-    """float32 [n, 10] of the served model."""
-    import tensorflow as tf
-
-    try:
-        # The signature keeps no reference to the model, whose variables it needs.
-        model = tf.saved_model.load(str(version.served))
-        signature = model.signatures["serving_default"]
-        parts = [
-            signature(images=tf.constant(images[start : start + BATCH]))["probabilities"].numpy()
-            for start in range(0, len(images), BATCH)
-        ]
-    except (OSError, KeyError, TypeError, tf.errors.OpError) as error:
-        raise InputError(f"{version.served}: not a model that `digits run` pushed") from error
-    return np.concatenate(parts)
 
 
 def _recall(hits: np.ndarray, labels: np.ndarray, digit: int) -> float | None:
