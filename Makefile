@@ -62,3 +62,8 @@ $(BENCHMARKS): bench-%: .venv/.installed
 .PHONY: bench-fuzz bench-serving bench-soak
 bench-fuzz bench-serving bench-soak: bench-%: .venv/.installed
 	$(BIN)/python -m tests.benchmarks.$* $(ARGS)
+
+# The edge model's variants beside other engines.
+.PHONY: bench-edge
+bench-edge: .venv/.installed
+	$(BIN)/digits bench-edge $(ARGS)

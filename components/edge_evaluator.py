@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +61,12 @@ def EdgeEvaluator(
     served_probabilities = np.concatenate(answers)
 
     description = json.loads(Path(edge_model.uri, DESCRIPTION_FILE).read_text())
+    paths = [Path(edge_model.uri, variant["file"]) for variant in description["variants"]]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # LiteRT does not hold Python's lock
+        found = list(pool.map(lambda path: EdgeModel(path).predict(images), paths))
     evaluated: dict[str, dict[str, Any]] = {}
-    for variant in description["variants"]:
-        path = Path(edge_model.uri, variant["file"])
-        probabilities = np.nan_to_num(EdgeModel(path).predict(images), posinf=0)
+    for variant, path, probabilities in zip(description["variants"], paths, found, strict=True):
+        probabilities = np.nan_to_num(probabilities, posinf=0)
         metrics = compare(labels, probabilities, served_probabilities)
         refusals = gate(
             metrics,

@@ -117,10 +117,14 @@ class EdgeModel:
             stored = np.concatenate([stored, np.zeros((missing, *stored.shape[1:]), stored.dtype)])
         scores = np.empty((len(stored), 10), self.output.dtype)
         for start in range(0, len(stored), batch):
-            self._interpreter.set_tensor(self._source, stored[start : start + batch])
-            self._interpreter.invoke()
-            scores[start : start + batch] = self._interpreter.get_tensor(self._target)
+            scores[start : start + batch] = self.invoke(stored[start : start + batch])
         return self.output.real(scores[:count])
+
+    def invoke(self, stored: np.ndarray) -> np.ndarray:
+        """Runs one batch: stored values of the input's shape and dtype, to those of the output."""
+        self._interpreter.set_tensor(self._source, stored)
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self._target)
 
 
 def _only(path: str | os.PathLike[str], details: list[dict[str, Any]]) -> tuple[int, Tensor]:

@@ -196,6 +196,19 @@ def _serve_releases(options: argparse.Namespace, root: "RunRoot") -> None:
     options.allow_version_labels_for_unavailable_models = True  # nothing is loaded yet
 
 
+def _bench_edge(options: argparse.Namespace) -> None:
+    from pipeline.config import RunRoot
+    from serving.predict import latest_version
+
+    root = RunRoot(options.root)
+    edge, served = latest_version(root.edge), latest_version(root.serving)
+    with stderr_to(None, verbose=options.verbose):
+        from export import benchmark
+
+        out = options.out or options.root / "bench-edge"
+        benchmark.run(edge, served, out, rounds=options.rounds, calls=options.calls)
+
+
 def _parser() -> argparse.ArgumentParser:
     from components.recipes import RECIPES
     from pipeline.drift.command import add_drift
@@ -317,6 +330,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_flags(serve, model_name="digits", rest_api_port=8501)
     serve.set_defaults(command=_serve)
+
+    bench_edge = commands.add_parser(
+        "bench-edge",
+        parents=[root, common],
+        help="measure the edge model's variants beside TensorFlow and onnxruntime",
+    )
+    bench_edge.add_argument("--rounds", type=_positive, default=20, metavar="N", help="(20)")
+    bench_edge.add_argument(
+        "--calls", type=_positive, default=500, metavar="N", help="of each engine a round (500)"
+    )
+    bench_edge.add_argument("--out", type=Path, metavar="DIR", help="(default: ROOT/bench-edge)")
+    bench_edge.set_defaults(command=_bench_edge)
 
     add_release(commands, [root, common])
     add_drift(commands, [root, common])

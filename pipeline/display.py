@@ -93,6 +93,15 @@ def print_summary(console: Console, summary: dict[str, Any], root: RunRoot) -> N
             f"{edge['accuracy']:.2%} ({edge['lost']} digits lost, {edge['gained']} gained)",
         )
         table.add_row("int8 model", f"{edge['bytes']:,} bytes")
+        passed = [name for name, metrics in edge["variants"].items() if not metrics["refusals"]]
+        table.add_row("edge variants", ", ".join(passed))
+        stress = edge["stress"]["disturbances"]
+        worst = min(stress, key=lambda name: stress[name]["preprocessed_accuracy"])
+        table.add_row(
+            "under stress",
+            f"{stress[worst]['preprocessed_accuracy']:.2%} ({worst}; {edge['stress']['digits']:,} "
+            "digits, preprocessed)",
+        )
     for name, gate in summary["gates"].items():
         verdict = "[green]blessed[/]" if gate["blessed"] else "[red]REFUSED[/]"
         table.add_row(f"{name} gate", f"{verdict}: {escape(gate['reason'])}")

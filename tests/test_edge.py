@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.edge_evaluator import check_integers, compare, gate
+from components.edge_evaluator import check_integers
 from components.model import build_model, trained_network
 from components.recipes import RECIPES
 from export.edge_model import EdgeModel, Tensor, float_compute_ops
@@ -150,31 +150,3 @@ def test_other_models_are_refused(tmp_path: Path):
         path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(network).convert())
         with pytest.raises(InputError, match=fault):
             EdgeModel(path)
-
-
-def test_disagreements_are_counted_both_ways():
-    labels = np.array([0, 1, 2, 3, 4, 5, 6, 7])
-    served = np.array([0, 1, 2, 3, 9, 9, 9, 7])  # misses 4, 5, 6
-    edge = np.array([0, 1, 9, 9, 4, 9, 8, 7])  # misses 2, 3, 5, 6; 6 otherwise than served
-    metrics = compare(labels, edge, served)
-    assert metrics["accuracy"] == 4 / 8
-    assert metrics["served_accuracy"] == 5 / 8
-    assert (metrics["lost"], metrics["gained"], metrics["disagreements"]) == (2, 1, 4)
-    # Of 3 discordant digits at least 2 lost by chance: 4 of 8 outcomes.
-    assert metrics["loss_p_value"] == pytest.approx(0.5)
-
-
-def test_the_gate_says_each_thing_that_is_wrong():
-    good = compare(np.zeros(1000, int), np.zeros(1000, int), np.zeros(1000, int))
-    assert gate(good, min_accuracy=0.9, max_disagreement=0.01) == []
-    bad = compare(np.zeros(1000, int), np.repeat([0, 1], [850, 150]), np.zeros(1000, int))
-    refusals = gate(bad, min_accuracy=0.9, max_disagreement=0.01)
-    assert [refusal.split()[0] for refusal in refusals] == ["accuracy", "150", "worse"]
-
-
-def test_few_lost_digits_may_be_chance_many_are_not():
-    labels = np.zeros(10_000, int)
-    for lost, refused in ((4, False), (5, True)):  # 1/16 and 1/32, against 0.05
-        edge = np.repeat([1, 0], [lost, 10_000 - lost])
-        found = gate(compare(labels, edge, labels), min_accuracy=0.9, max_disagreement=0.01)
-        assert bool(found) == refused

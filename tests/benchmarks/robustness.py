@@ -19,7 +19,7 @@ from serving.pictures import centre_digit
 from serving.predict import latest_version
 from tests.benchmarks.runs import test_digits
 
-console = Console(width=100)
+console = Console(width=120)
 
 
 def main() -> None:
