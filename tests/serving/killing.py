@@ -3,9 +3,9 @@
     python -m tests.serving.killing
 
 For each line of standard input, a JSON object with `arguments` and `kill_at`, a process of its own
-runs the command and ends, with nothing flushed or cleaned up, right after the so manieth step: a
-file opened for writing, made durable, renamed or removed, or a request to a server. 0 lets the
-command finish. Its exit code, 137 if killed, is a line of standard output.
+runs the command and ends, with nothing flushed or cleaned up, right after step number `kill_at`. A
+step is a file opened for writing, made durable, renamed or removed, or a request to a server. 0
+lets the command finish. Its exit code, 137 if killed, is a line of standard output.
 """
 
 import builtins
