@@ -89,7 +89,8 @@ clean:
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 # Benchmarks, on data that DATA names: the full MNIST as IDX files, say.
-BENCHMARKS := bench-accuracy bench-growth bench-microcontrollers bench-pipeline bench-robustness
+BENCHMARKS := bench-accuracy bench-drift bench-growth bench-microcontrollers bench-pipeline \
+  bench-robustness
 .PHONY: $(BENCHMARKS)
 $(BENCHMARKS): bench-%: .venv/.installed
 	@test -n '$(DATA)' || { echo 'digits: name the data: make $@ DATA=DIR' >&2; exit 2; }

@@ -213,10 +213,27 @@ def _serve(options: argparse.Namespace) -> None:
 
     root = RunRoot(options.root)
     litert = options.backend == "litert"
-    if not options.model_config_file and not options.model_base_path:
+    named = options.model_config_file or options.model_base_path
+    if not named and not litert and root.server_config.exists():
+        _serve_releases(options, root)
+    elif not named:
         options.model_base_path = str(root.edge if litert else root.serving)
         latest_version(Path(options.model_base_path))  # says what to do if there is none
     command.serve(options, litert=litert)
+
+
+def _serve_releases(options: argparse.Namespace, root: "RunRoot") -> None:
+    """Starts from what `digits release` has chosen."""
+    from pipeline.release.server_config import base_path_of
+
+    base_path = base_path_of(root.server_config, options.model_name)
+    if base_path != str(root.serving.absolute()):
+        raise InputError(
+            f"{root.server_config}: is for a server that finds {options.model_name} in "
+            f"{base_path}; name what to serve: --model_config_file or --model_base_path"
+        )
+    options.model_config_file = str(root.server_config)
+    options.allow_version_labels_for_unavailable_models = True  # nothing is loaded yet
 
 
 def _verify_bundle(options: argparse.Namespace) -> None:
@@ -280,7 +297,9 @@ def _bench_edge(options: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     from components.recipes import RECIPES
+    from pipeline.drift.command import add_drift
     from pipeline.kubeflow.command import add_commands
+    from pipeline.release.command import add_release
     from serving.server.command import add_flags, port
 
     common = argparse.ArgumentParser(add_help=False)
@@ -524,6 +543,8 @@ def _parser() -> argparse.ArgumentParser:
     bench_edge.add_argument("--out", type=Path, metavar="DIR", help="(default: ROOT/bench-edge)")
     bench_edge.set_defaults(command=_bench_edge)
 
+    add_release(commands, [root, common])
+    add_drift(commands, [root, common])
     add_commands(commands, common)
     return parser
 

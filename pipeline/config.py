@@ -83,6 +83,16 @@ class RunRoot:
         return self.path / "metadata.sqlite"
 
     @property
+    def releases(self) -> Path:
+        """Which versions were released when."""
+        return self.path / "releases.json"
+
+    @property
+    def server_config(self) -> Path:
+        """TF Serving's model configuration, from the first release on."""
+        return self.path / "serving" / "model.config"
+
+    @property
     def summary(self) -> Path:
         """The figures of the last run."""
         return self.path / "summary.json"

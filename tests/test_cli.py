@@ -42,6 +42,11 @@ def test_serving_imports_no_tensorflow():
     assert not HEAVY & imported("import serving.predict, serving.pictures, serving.errors")
 
 
+def test_releases_are_changed_without_tensorflow():
+    code = "import pipeline.release.change, pipeline.release.show, pipeline.release.prune"
+    assert not HEAVY & imported(code)
+
+
 def test_the_edge_runtime_imports_litert_only():
     heavy = HEAVY & imported("import export.edge_model, export.verify")
     assert heavy == {"ai_edge_litert"}

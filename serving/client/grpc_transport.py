@@ -23,14 +23,14 @@ class GrpcTransport:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._channel = _open(grpc, endpoint)
+        self._channel = open_channel(grpc, endpoint)
         self._predict = _method(self._channel)
 
     def predict(self, batch: Batch) -> list[list[float]]:
         try:
             answer = self._predict(_request(self._endpoint, batch), timeout=self._endpoint.timeout)
         except grpc.RpcError as error:
-            raise _server_error(self._endpoint, error) from error
+            raise server_error(self._endpoint, error) from error
         return checked(self._endpoint, batch, _probabilities(answer.outputs["probabilities"]))
 
     def close(self) -> None:
@@ -42,7 +42,7 @@ class AsyncGrpcTransport:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._channel = _open(grpc.aio, endpoint)
+        self._channel = open_channel(grpc.aio, endpoint)
         self._predict = _method(self._channel)
 
     async def predict(self, batch: Batch) -> list[list[float]]:
@@ -50,15 +50,15 @@ class AsyncGrpcTransport:
         try:
             answer = await self._predict(request, timeout=self._endpoint.timeout)
         except grpc.RpcError as error:
-            raise _server_error(self._endpoint, error) from error
+            raise server_error(self._endpoint, error) from error
         return checked(self._endpoint, batch, _probabilities(answer.outputs["probabilities"]))
 
     async def close(self) -> None:
         await self._channel.close()
 
 
-def _open(package: Any, endpoint: Endpoint) -> Any:
-    """Opens a channel of grpc or of grpc.aio."""
+def open_channel(package: Any, endpoint: Endpoint) -> Any:
+    """Opens a channel of the package, grpc or grpc.aio; `Predict` is tried again on it."""
     service_config: dict[str, Any] = {}
     if endpoint.retries:
         service_config["methodConfig"] = [
@@ -127,6 +127,7 @@ def _probabilities(tensor: Any) -> list[list[float]]:
     return [list(floats[start : start + DIGITS]) for start in range(0, len(floats), DIGITS)]
 
 
-def _server_error(endpoint: Endpoint, error: grpc.RpcError) -> ServerError:
+def server_error(endpoint: Endpoint, error: grpc.RpcError) -> ServerError:
+    """Returns our error for one of gRPC's."""
     # Every RpcError of a unary call, sync or not, is a grpc.Call too.
     return ServerError(endpoint.address, error.code().name, error.details() or "no details")

@@ -1,8 +1,8 @@
-"""The messages of TF Serving's `Predict`, as it has them on the wire, without TensorFlow.
+"""The messages of TF Serving, as it has them on the wire, without TensorFlow.
 
-tensorflow-serving-api imports TensorFlow for one message, `TensorProto`. On the wire only field
-numbers and types count: those that a client of this model needs are restated here, under their
-own names, from tensorflow/core/framework/tensor.proto and tensorflow_serving/apis/predict.proto.
+tensorflow-serving-api imports TensorFlow for two messages, `TensorProto` and `StatusProto`. On the
+wire only field numbers and types count: those that a client of this model needs are restated here,
+under their own names, from tensorflow/core/framework/tensor.proto and tensorflow_serving/apis/.
 A pool of their own keeps them apart from TensorFlow's in a process that imports both.
 """
 
@@ -12,10 +12,15 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, wr
 
 _Field = descriptor_pb2.FieldDescriptorProto
 
-#: The full name of the method, for `grpc.Channel.unary_unary`.
+#: The full names of the methods, for `grpc.Channel.unary_unary`.
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
+GET_MODEL_METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
+GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+RELOAD_CONFIG = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 #: Of the enum tensorflow.DataType, which is as an int32 on the wire.
 DT_FLOAT, DT_UINT8, DT_STRING = 1, 4, 7
+#: Of the enum ModelVersionStatus.State.
+AVAILABLE, END = 30, 50
 
 
 def _field(name: str, number: int, kind: "int | str", *, repeated: bool = False) -> _Field:
@@ -110,7 +115,61 @@ def _pool() -> descriptor_pool.DescriptorPool:
             ],
         )
     )
+    pool.Add(_model_service())
     return pool
+
+
+def _model_service() -> descriptor_pb2.FileDescriptorProto:
+    """What is served, and the change of it: get_model_status.proto, model_management.proto, ..."""
+    return descriptor_pb2.FileDescriptorProto(
+        name="model_service.proto",
+        package="tensorflow.serving",
+        syntax="proto3",
+        dependency=["predict.proto"],
+        message_type=[
+            _message(
+                "StatusProto",
+                _field("error_code", 1, _Field.TYPE_INT32),
+                _field("error_message", 2, _Field.TYPE_STRING),
+            ),
+            _message(
+                "GetModelStatusRequest",
+                _field("model_spec", 1, ".tensorflow.serving.ModelSpec"),
+            ),
+            _message(
+                "ModelVersionStatus",
+                _field("version", 1, _Field.TYPE_INT64),
+                _field("state", 2, _Field.TYPE_INT32),
+                _field("status", 3, ".tensorflow.serving.StatusProto"),
+            ),
+            _message(
+                "GetModelStatusResponse",
+                _field(
+                    "model_version_status",
+                    1,
+                    ".tensorflow.serving.ModelVersionStatus",
+                    repeated=True,
+                ),
+            ),
+            _message(
+                "GetModelMetadataRequest",
+                _field("model_spec", 1, ".tensorflow.serving.ModelSpec"),
+                _field("metadata_field", 2, _Field.TYPE_STRING, repeated=True),
+            ),
+            # Without the signatures, which are of no use here.
+            _message(
+                "GetModelMetadataResponse",
+                _field("model_spec", 1, ".tensorflow.serving.ModelSpec"),
+            ),
+            # Bytes look as a message does: a serialised ModelServerConfig, which
+            # tensorflow-serving-api has without TensorFlow.
+            _message("ReloadConfigRequest", _field("config", 1, _Field.TYPE_BYTES)),
+            _message(
+                "ReloadConfigResponse",
+                _field("status", 1, ".tensorflow.serving.StatusProto"),
+            ),
+        ],
+    )
 
 
 _POOL = _pool()
@@ -122,3 +181,9 @@ def _class(name: str) -> Any:
 
 PredictRequest = _class("tensorflow.serving.PredictRequest")
 PredictResponse = _class("tensorflow.serving.PredictResponse")
+GetModelMetadataRequest = _class("tensorflow.serving.GetModelMetadataRequest")
+GetModelMetadataResponse = _class("tensorflow.serving.GetModelMetadataResponse")
+GetModelStatusRequest = _class("tensorflow.serving.GetModelStatusRequest")
+GetModelStatusResponse = _class("tensorflow.serving.GetModelStatusResponse")
+ReloadConfigRequest = _class("tensorflow.serving.ReloadConfigRequest")
+ReloadConfigResponse = _class("tensorflow.serving.ReloadConfigResponse")

@@ -49,11 +49,6 @@ class EdgeServable(Servable):
             )
         self._idle = [self._new_model()]
         self._lock = threading.Lock()
-        self._readers: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-            DEFAULT_SIGNATURE: _reshape,
-            "serve_examples": _parse_examples,
-            "serve_image_bytes": _decode_pictures,
-        }
         self.signatures = {
             DEFAULT_SIGNATURE: _signature("images", types_pb2.DT_UINT8, (-1, SIDE, SIDE)),
             "serve_examples": _signature("examples", types_pb2.DT_STRING, (-1,)),
@@ -64,7 +59,7 @@ class EdgeServable(Servable):
         self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
     ) -> list[np.ndarray]:
         (array,) = inputs.values()
-        images = self._readers[signature](array)
+        images = READERS[signature](array)
         with self._lock:
             model = self._idle.pop() if self._idle else None
         model = model or self._new_model()
@@ -143,3 +138,11 @@ def _decode_pictures(pictures: np.ndarray) -> np.ndarray:
     except InputError as error:
         raise invalid(str(error)) from error
     return np.stack(digits) if digits else np.empty((0, SIDE, SIDE), np.uint8)
+
+
+#: From each signature's input to uint8 [n, 28, 28]; they raise `ServingError`.
+READERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    DEFAULT_SIGNATURE: _reshape,
+    "serve_examples": _parse_examples,
+    "serve_image_bytes": _decode_pictures,
+}

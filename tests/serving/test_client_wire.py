@@ -7,7 +7,14 @@ from typing import ClassVar
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from PIL import Image
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_management_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
 
 from serving.client import messages
 
@@ -39,7 +46,33 @@ def test_the_messages_are_tf_servings(name):
     assert ours.DESCRIPTOR.file.pool is not real.DESCRIPTOR.file.pool
 
 
-def test_the_method_is_tf_servings():
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        (get_model_status_pb2, "GetModelStatusRequest"),
+        (get_model_status_pb2, "GetModelStatusResponse"),
+        (get_model_metadata_pb2, "GetModelMetadataRequest"),
+        (get_model_metadata_pb2, "GetModelMetadataResponse"),
+        (model_management_pb2, "ReloadConfigResponse"),
+    ],
+)
+def test_the_messages_of_the_model_service_are_tf_servings(file, name):
+    assert_same_fields(getattr(messages, name).DESCRIPTOR, getattr(file, name).DESCRIPTOR, set())
+
+
+def test_a_configuration_is_on_the_wire_as_tf_serving_has_it():
+    request = model_management_pb2.ReloadConfigRequest()
+    request.config.model_config_list.config.add(name="digits").version_labels["stable"] = 7
+    ours = messages.ReloadConfigRequest(config=request.config.SerializeToString())
+    assert ours.SerializeToString() == request.SerializeToString()
+
+
+def test_the_states_are_tf_servings():
+    state = get_model_status_pb2.ModelVersionStatus.State
+    assert (messages.AVAILABLE, messages.END) == (state.AVAILABLE, state.END)
+
+
+def test_the_methods_are_tf_servings():
     class Recorder:
         methods: ClassVar[dict] = {}
 
@@ -47,10 +80,26 @@ def test_the_method_is_tf_servings():
             self.methods[method] = (request_serializer, response_deserializer)
 
     prediction_service_pb2_grpc.PredictionServiceStub(Recorder())
-    assert Recorder.methods[messages.PREDICT] == (
-        predict_pb2.PredictRequest.SerializeToString,
-        predict_pb2.PredictResponse.FromString,
-    )
+    model_service_pb2_grpc.ModelServiceStub(Recorder())
+    for method, request, answer in (
+        (messages.PREDICT, predict_pb2.PredictRequest, predict_pb2.PredictResponse),
+        (
+            messages.GET_MODEL_METADATA,
+            get_model_metadata_pb2.GetModelMetadataRequest,
+            get_model_metadata_pb2.GetModelMetadataResponse,
+        ),
+        (
+            messages.GET_MODEL_STATUS,
+            get_model_status_pb2.GetModelStatusRequest,
+            get_model_status_pb2.GetModelStatusResponse,
+        ),
+        (
+            messages.RELOAD_CONFIG,
+            model_management_pb2.ReloadConfigRequest,
+            model_management_pb2.ReloadConfigResponse,
+        ),
+    ):
+        assert Recorder.methods[method] == (request.SerializeToString, answer.FromString)
 
 
 def test_the_data_types_are_tensorflows():

@@ -1,0 +1,1 @@
+"""Which of the pushed versions are served, and under which labels."""

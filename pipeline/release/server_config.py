@@ -1,0 +1,81 @@
+"""TensorFlow Serving's model configuration file, `ModelServerConfig` in text format."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from google.protobuf import text_format
+
+from pipeline.atomic import replace_file
+from serving.server.model_config import ModelConfig, ModelServerConfig, read_text_proto
+
+_HEADER = """\
+# tensorflow.serving.ModelServerConfig, kept by `digits release`: the versions and labels of its
+# model are overwritten; all else stays, but for comments.
+"""
+
+
+def read_config(
+    path: Path, *, model: str, base_path: str | None, default: Path
+) -> ModelServerConfig:
+    """Reads the file, and adds the model if it lacks it.
+
+    Args:
+        path: of the file, which need not exist.
+        model: the name of the model.
+        base_path: where the server finds its versions; None: as the file says.
+        default: the same, where the file does not say.
+
+    Raises:
+        InputError: the file cannot be read or holds something else.
+    """
+    config = ModelServerConfig()
+    if path.exists():
+        read_text_proto(str(path), config)
+    entry = _entry(config, model)
+    if entry is None:
+        entry = config.model_config_list.config.add(
+            name=model, base_path=str(default), model_platform="tensorflow"
+        )
+    if base_path is not None:
+        entry.base_path = base_path
+    return config
+
+
+def base_path_of(path: Path, model: str) -> str | None:
+    """Returns where a server that has the file looks for a model's versions, if it says so.
+
+    Raises:
+        InputError: the file cannot be read or holds something else.
+    """
+    entry = _entry(read_text_proto(str(path), ModelServerConfig()), model)
+    return entry.base_path if entry is not None else None
+
+
+def with_versions(
+    config: ModelServerConfig, model: str, versions: Iterable[int], labels: Mapping[str, int]
+) -> ModelServerConfig:
+    """Returns the configuration with exactly these versions and labels of a model."""
+    changed = ModelServerConfig()
+    changed.CopyFrom(config)
+    entry = _entry(changed, model)
+    assert entry is not None, f"read_config adds {model}"
+    entry.model_version_policy.specific.versions[:] = sorted(versions)
+    entry.version_labels.clear()
+    entry.version_labels.update(labels)
+    return changed
+
+
+def write_config(path: Path, config: ModelServerConfig) -> None:
+    """Writes the file in one step.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    replace_file(path, _HEADER + text_format.MessageToString(config))
+
+
+def _entry(config: ModelServerConfig, model: str) -> ModelConfig | None:
+    for entry in config.model_config_list.config:
+        if entry.name == model:
+            return entry
+    return None
