@@ -55,7 +55,7 @@ def test_what_agrees_holds(images):
     quantised = Engine("quantised", rounded, quantised=True, same=Same("reference", 0.003))
     _, same, close, quantised_row = rows(
         images,
-        Engine("same", brightest, same=Same("reference", 0.0)),
+        Engine("same", brightest, same=Same("reference", 0.0, differing=0.0)),
         Engine("close", lambda digits: brightest(digits) + 1e-7, same=Same("reference", 1e-6)),
         quantised,
     )
@@ -77,8 +77,8 @@ def test_what_agrees_holds(images):
             "2 labels differ, at most 1 may",
         ),
         (
-            Engine("bytes", rounded, same=Same("reference", 0.0)),
-            r"\d+ scores are not those of reference",
+            Engine("bytes", rounded, same=Same("reference", 0.1, differing=0.01)),
+            r"\d+ scores are not those of reference, at most 2 may",
         ),
         (
             Engine("far", with_other_labels(brightest, 1), True, same=Same("reference", 0.1)),
