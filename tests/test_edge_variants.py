@@ -60,7 +60,9 @@ def test_every_variant_is_pushed_and_described(pipeline_run, bundle, description
 def test_the_top_level_describes_the_default(description):
     (default,) = (v for v in description["variants"] if v["name"] == "uint8")
     assert default["file"] == "models/uint8.tflite"
-    assert {k: v for k, v in default.items() if k != "name"}.items() <= description.items()
+    shared = default.keys() & description.keys() - {"name", "golden"}
+    assert shared == {"file", "bytes", "sha256", "input", "output", "metrics"}
+    assert {key: default[key] for key in shared} == {key: description[key] for key in shared}
 
 
 def test_the_metrics_are_those_of_the_pushed_files(pipeline_run, bundle, description, sample):
@@ -119,6 +121,7 @@ def gate(pipeline_run: PipelineRun, tmp_path: Path):
             return decision, None
         EdgePusher.test_call(
             edge_model=edge_model,
+            examples=examples,
             evaluation=evaluation,
             blessing=blessing,
             pushed_model=at(standard_artifacts.PushedModel, tmp_path / "pushed"),

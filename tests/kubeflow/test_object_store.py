@@ -1,5 +1,6 @@
 """Models pushed to, and data read from, an object store that runs."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,12 @@ from components.versions import SAVED_MODEL_FILE, publish, versions
 from serving.errors import InputError
 from tests.kubeflow.object_store import ObjectStore
 
-PAIR = {"sha256": "a", "source_saved_model_sha256": "b"}
+MODELS = {
+    "source_saved_model_sha256": "b",
+    "variants": [{"name": "uint8", "sha256": "a"}],
+    "version": 9000000000,
+}
+OTHERS = {**MODELS, "variants": [{"name": "uint8", "sha256": "c"}]}
 
 
 @pytest.fixture
@@ -68,14 +74,12 @@ def test_the_file_that_makes_a_version_comes_last(base, saved_model, monkeypatch
     assert copied == ["data", SAVED_MODEL_FILE]
 
 
-def test_the_same_pair_keeps_its_version(base, store, tmp_path):
+def test_the_same_models_keep_their_version(base, store, tmp_path):
     description = tmp_path / "model.json"
-    description.write_text(
-        '{"sha256": "a", "source_saved_model_sha256": "b", "version": 9000000000}'
-    )
+    description.write_text(json.dumps(MODELS))
     store.upload(description, f"{base}/9000000000/model.json")
-    assert _version_of(PAIR, base) == 9000000000
-    assert _version_of({**PAIR, "sha256": "c"}, base) == 9000000001
+    assert _version_of(MODELS, base) == 9000000000
+    assert _version_of(OTHERS, base) == 9000000001
 
 
 @pytest.mark.parametrize("pushed", [[], ["7"], ["7", "10"]])

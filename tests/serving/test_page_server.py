@@ -184,7 +184,12 @@ def test_every_file_of_the_page_is_served(edge, sources):
     assert json.loads(served["page.json"].content) == {
         "version": edge.name,
         "bytes": len(served["digits.tflite"].content),
-        "output": {"scale": pytest.approx(1 / 256), "zero_point": 0},
+        "output": {
+            "shape": [1, 10],
+            "dtype": "uint8",
+            "scale": pytest.approx(1 / 256),
+            "zero_point": 0,
+        },
         "server": "grpc://a:1",
     }
 
