@@ -26,7 +26,7 @@ lint: .venv/.installed
 .venv/.installed: requirements.lock
 	@$(PYTHON) -c 'import sys, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \
 	  { echo 'digits: no Python 3.11 with venv at "$(PYTHON)"; install python3.11 and python3.11-venv, or: make PYTHON=/path/to/python3.11' >&2; exit 2; }
-	@echo 'setting up .venv, once: a minute or two and 3.3 GB'
+	@echo 'setting up .venv, once: a minute or two and 3.5 GB'
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-compile --require-hashes -r requirements.lock
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
