@@ -229,17 +229,20 @@ def _confusion_matrix(plots: Mapping[str, Any]) -> list[list[int]]:
 
 def _calibration(plots: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The test digits by the probability of their first choice, in ten bins that are not empty."""
+    *buckets, highest, certain = plots["calibrationHistogramBuckets"]["buckets"]
+    sums = ("numWeightedExamples", "totalWeightedRefinedPrediction", "totalWeightedLabel")
+    # TFMA counts a probability of one apart from the highest bin.
+    buckets.append({**highest, **{key: highest[key] + certain[key] for key in sums}})
     bins = []
-    for bucket in plots["calibrationHistogramBuckets"]["buckets"]:
+    for bucket in buckets:
         count = bucket["numWeightedExamples"]
         lower = bucket.get("lowerThresholdInclusive", 0.0)
         if lower == "-Infinity" or not count:  # all but the first choice
             continue
-        upper = bucket["upperThresholdExclusive"]
         bins.append(
             {
                 "lower": lower,
-                "upper": 1.0 if upper == "Infinity" else upper,
+                "upper": bucket["upperThresholdExclusive"],
                 "count": int(count),
                 "confidence": bucket["totalWeightedRefinedPrediction"] / count,
                 "accuracy": bucket["totalWeightedLabel"] / count,

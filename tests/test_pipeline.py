@@ -88,6 +88,9 @@ class TestFirstRun:
         low, high = model["interval_95"]
         assert low < model["accuracy"] < high
         assert 0 < model["expected_calibration_error"] < 0.1
+        assert model["calibration"][-1]["upper"] == 1
+        assert all(part["lower"] < part["upper"] for part in model["calibration"])
+        assert sum(part["count"] for part in model["calibration"]) == 500
         assert edge["accuracy"] * 500 - model["accuracy"] * 500 == pytest.approx(
             edge["gained"] - edge["lost"]
         )
