@@ -57,7 +57,7 @@ def test_bad_data_ends_the_log_with_one_line(package, store, tmp_path):
 @pytest.mark.slow
 def test_the_whole_package_runs_twice(package, store, tmp_path, sample):
     """With data, artifacts, baseline and pushed models in the object store, and nowhere else."""
-    from export.edge_model import EdgeModel
+    from export.edge_model import MODEL_FILE, EdgeModel
 
     location = locate("sample")
     store.upload(Path(location.base, location.pattern), f"s3://digits/data/{SAMPLE_FILE}")
@@ -81,7 +81,7 @@ def test_the_whole_package_runs_twice(package, store, tmp_path, sample):
         assert found == [one["pushed_version"] for one in pushed]
 
     images, labels = sample
-    edge = EdgeModel(str(tmp_path / "models" / "edge" / found[1] / "model.tflite"))
+    edge = EdgeModel(str(tmp_path / "models" / "edge" / found[1] / MODEL_FILE))
     edge_labels = edge.predict(images).argmax(1)
     assert (edge_labels == labels).mean() > 0.9
     import tensorflow as tf
