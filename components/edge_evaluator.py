@@ -1,5 +1,6 @@
 """Edge evaluator: the files that ship, run by the runtime that ships, against the served model."""
 
+import itertools
 import json
 import math
 import os
@@ -16,7 +17,7 @@ from tfx.utils import path_utils
 from components import stress
 from components.edge_exporter import EdgeModelArtifact
 from components.edge_metrics import compare
-from components.examples import read_digits
+from components.examples import every_nth, read_digits
 from components.gates import GateDecision, write_decision
 from export.edge_model import (
     DEFAULT_VARIANT,
@@ -53,17 +54,21 @@ def EdgeEvaluator(
         min_recall: floor of each digit's recall.
         max_disagreement: highest share of test digits to which the two give different labels.
     """
-    digits = list(read_digits(examples, "test"))
-    images, labels = (np.concatenate(parts) for parts in zip(*digits, strict=True))
     served = tf.saved_model.load(path_utils.serving_model_path(model.uri))
     signature = served.signatures["serving_default"]
-    answers = [signature(images=tf.constant(batch))["probabilities"].numpy() for batch, _ in digits]
-    served_probabilities = np.concatenate(answers)
-
     description = json.loads(Path(edge_model.uri, DESCRIPTION_FILE).read_text())
     paths = [Path(edge_model.uri, variant["file"]) for variant in description["variants"]]
+    models = [EdgeModel(path) for path in paths]
+    # What is kept of a digit is its label and its probabilities: a test split may be large.
+    batch_labels, served_answers, answers = [], [], []
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # LiteRT does not hold Python's lock
-        found = list(pool.map(lambda path: EdgeModel(path).predict(images), paths))
+        for images, labels in read_digits(examples, "test"):
+            batch_labels.append(labels)
+            served_answers.append(signature(images=tf.constant(images))["probabilities"].numpy())
+            answers.append(list(pool.map(EdgeModel.predict, models, itertools.repeat(images))))
+    labels = np.concatenate(batch_labels)
+    served_probabilities = np.concatenate(served_answers)
+    found = [np.concatenate(parts) for parts in zip(*answers, strict=True)]
     evaluated: dict[str, dict[str, Any]] = {}
     for variant, path, probabilities in zip(description["variants"], paths, found, strict=True):
         probabilities = np.nan_to_num(probabilities, posinf=0)
@@ -79,7 +84,10 @@ def EdgeEvaluator(
         if variant["input"]["dtype"] != "float32":
             refusals += check_integers(variant, path.read_bytes())
         evaluated[variant["name"]] = {**metrics, "refusals": refusals}
-    stressed = stress.measure(EdgeModel(Path(edge_model.uri, MODEL_FILE)), images, labels)
+    step = -(-len(labels) // stress.DIGITS)
+    images = np.concatenate(list(every_nth(read_digits(examples, "test"), step)))
+    default_model = EdgeModel(Path(edge_model.uri, MODEL_FILE))
+    stressed = stress.measure(default_model, images, labels[::step])
     Path(evaluation.uri, METRICS_FILE).write_text(
         json.dumps({"variants": evaluated, "stress": stressed}, indent=2)
     )

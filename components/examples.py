@@ -2,8 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+import numpy as np
 import tensorflow as tf
 from tfx.types import artifact, artifact_utils
 
@@ -29,6 +30,14 @@ def read_digits(examples: artifact.Artifact, split: str) -> Iterator[Batch]:
         parsed = tf.io.parse_example(records, spec)
         pixels = tf.io.decode_raw(parsed[IMAGE], tf.uint8)
         yield tf.reshape(pixels, [-1, HEIGHT, WIDTH]).numpy(), parsed[LABEL].numpy()
+
+
+def every_nth(batches: Iterable[Batch], step: int) -> Iterator[np.ndarray]:
+    """Picks the images 0, step, 2 * step, ... of all batches together."""
+    start = 0
+    for images, _ in batches:
+        yield images[-start % step :: step]
+        start += len(images)
 
 
 def sha256_of_examples(examples: artifact.Artifact) -> str:

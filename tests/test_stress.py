@@ -9,6 +9,7 @@ from components.disturbances import (
     SHIFTED,
     disturb,
 )
+from components.examples import every_nth
 from serving.pictures import centre_digit
 
 HALF, NOISE = "half the size", "noise of standard deviation 40"
@@ -106,3 +107,11 @@ def test_a_loss_is_refused_beyond_half_a_point_and_beyond_chance():
         "shifted by up to 4 pixels, digits score 0.60% less through the preprocessing than clean "
         "ones; at most 0.50% may be lost"
     ]
+
+
+@pytest.mark.parametrize("step", [1, 3, 7, 100])
+def test_every_nth_over_batches_of_any_size(step):
+    images = np.arange(23)
+    batches = [(images[:5], None), (images[5:6], None), (images[6:20], None), (images[20:], None)]
+    found = np.concatenate(list(every_nth(batches, step)))
+    assert found.tolist() == images[::step].tolist()
