@@ -4,7 +4,6 @@ import datetime
 import json
 import math
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from components.trainer import HISTORY_FILE
 from export.edge_model import DEFAULT_VARIANT, DESCRIPTION_FILE
 from export.facts import wilson_interval
 from export.hashes import sha256_of_directory
+from pipeline.atomic import replace_file
 from pipeline.config import PipelineConfig, RunRoot
 from pipeline.lineage import lineage
 from pipeline.local_runner import NodeRun
@@ -91,10 +91,7 @@ def summarize(
 
 def write_summary(summary: dict[str, Any], path: Path) -> None:
     """Writes the summary in one step: whole, or not at all."""
-    descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(summary, file, indent=2)
-    os.replace(beside, path)
+    replace_file(path, json.dumps(summary, indent=2))
 
 
 def _gate(blessing: artifact.Artifact) -> dict[str, Any]:
