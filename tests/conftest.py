@@ -1,15 +1,16 @@
 """Fixtures: one end-to-end run on the sample, which all end-to-end assertions share."""
 
+import contextlib
 import gzip
 import json
 import os
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -17,6 +18,10 @@ import numpy as np
 import pytest
 
 from components.sources import locate, open_source
+from serving.errors import InputError
+
+if TYPE_CHECKING:
+    from playwright import sync_api as playwright
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,19 @@ class PipelineRun:
         return min(
             (self.root / "artifacts" / component / output).iterdir(), key=lambda p: int(p.name)
         )
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["playwright.Browser"]:
+    """Headless Chromium; only one may be open in a thread, so each module has its own."""
+    from export.web_engine import chromium
+
+    with contextlib.ExitStack() as stack:
+        try:
+            browser = stack.enter_context(chromium())
+        except InputError as error:
+            pytest.skip(str(error))
+        yield browser
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from export.web_engine import chromium
 from pipeline.report.write import read, write_report
-from serving.errors import InputError
 from tests.test_report import assert_shown, made, refused
 
 playwright = pytest.importorskip(
@@ -33,16 +31,6 @@ PICTURES = """() => [...document.querySelectorAll("[data-picture]")].map((pictur
 }))"""
 NUMBERS = """() => [...document.querySelectorAll("data")].map((number) =>
   [number.dataset.fact, number.value, number.textContent])"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["playwright.Browser"]:
-    with contextlib.ExitStack() as stack:
-        try:
-            browser = stack.enter_context(chromium())
-        except InputError as error:
-            pytest.skip(str(error))
-        yield browser
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """The web page, in the Chromium of this machine, as a finger, a mouse and a keyboard use it."""
 
 import base64
-import contextlib
 import io
 import json
 import signal
@@ -19,7 +18,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from export.edge_model import MODEL_FILE, EdgeModel
-from export.web_engine import LiteRtJs, chromium, wait_until_loaded
+from export.web_engine import LiteRtJs, wait_until_loaded
 from export.web_page import SOURCES, page_files
 from export.web_server import PageServer
 from serving.client import Client
@@ -60,16 +59,6 @@ CENTRE_GREYS = """async (pictures) => {
   return pictures.map(({ grey, width, height }) =>
     Array.from(centreDigit(Float32Array.from(grey), width, height)));
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["playwright.Browser"]:
-    with contextlib.ExitStack() as stack:
-        try:
-            browser = stack.enter_context(chromium())
-        except InputError as error:
-            pytest.skip(str(error))
-        yield browser
 
 
 @pytest.fixture(scope="module")
