@@ -143,6 +143,10 @@ def serve(flags: argparse.Namespace, *, litert: bool = False) -> None:
     )
     check_flags(flags)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if litert:
+        from serving.server.tensorflow_messages import postpone_tensorflow
+
+        postpone_tensorflow()
     from serving.server.server import run
 
     run(flags, litert=litert)

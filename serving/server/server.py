@@ -23,7 +23,6 @@ from serving.server.manager import Loader, Manager, ManagerOptions
 from serving.server.metrics import Metrics
 from serving.server.model_config import ModelServerConfig, read_text_proto, single_model
 from serving.server.rest import RestApi, metrics_path
-from serving.server.saved_model import SavedModel, session_config
 from serving.server.servable import Servable
 from serving.server.status import ServingError
 from serving.server.tflite import TFLITE_FILE, TfLiteModel
@@ -126,24 +125,10 @@ class _Http(uvicorn.Server):
 
 
 def _loader(flags: argparse.Namespace, metrics: Metrics, *, litert: bool) -> Loader:
-    threads = flags.tensorflow_session_parallelism
-    # One thread is the quickest for single images, and batches run beside the event loop.
-    config = session_config(
-        intra_op=threads or flags.tensorflow_intra_op_parallelism or 1,
-        inter_op=threads or flags.tensorflow_inter_op_parallelism or 1,
-    )
-    tags = flags.saved_model_tags.split(",")
+    open_version = _edge_model if litert else _saved_model(flags)
 
     def load(directory: str) -> Servable:
-        servable: Servable
-        if litert:
-            from serving.server.edge import EdgeServable
-
-            servable = EdgeServable(directory)
-        elif flags.prefer_tflite_model and os.path.isfile(os.path.join(directory, TFLITE_FILE)):
-            servable = TfLiteModel(directory)
-        else:
-            servable = SavedModel(directory, tags=tags, config=config)
+        servable = open_version(directory)
         try:
             if flags.enable_model_warmup:
                 iterations = max(1, flags.num_request_iterations_for_warmup)
@@ -154,6 +139,31 @@ def _loader(flags: argparse.Namespace, metrics: Metrics, *, litert: bool) -> Loa
         return servable
 
     return load
+
+
+def _edge_model(directory: str) -> Servable:
+    from serving.server.edge import EdgeServable
+
+    return EdgeServable(directory)
+
+
+def _saved_model(flags: argparse.Namespace) -> Loader:
+    from serving.server.saved_model import SavedModel, session_config
+
+    threads = flags.tensorflow_session_parallelism
+    # One thread is the quickest for single images, and batches run beside the event loop.
+    config = session_config(
+        intra_op=threads or flags.tensorflow_intra_op_parallelism or 1,
+        inter_op=threads or flags.tensorflow_inter_op_parallelism or 1,
+    )
+    tags = flags.saved_model_tags.split(",")
+
+    def open_version(directory: str) -> Servable:
+        if flags.prefer_tflite_model and os.path.isfile(os.path.join(directory, TFLITE_FILE)):
+            return TfLiteModel(directory)
+        return SavedModel(directory, tags=tags, config=config)
+
+    return open_version
 
 
 def _config(flags: argparse.Namespace) -> ModelServerConfig:
