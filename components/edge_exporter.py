@@ -1,7 +1,6 @@
 """TFLite exporter: the blessed model as files for devices, one a variant."""
 
 import hashlib
-import heapq
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,7 @@ from tfx import v1 as tfx
 from tfx.types import artifact, standard_artifacts
 from tfx.utils import path_utils
 
-from components.examples import read_digits, sha256_of_examples
+from components.examples import lowest_hashed, read_digits, sha256_of_examples
 from components.preprocessing import IMAGE
 from components.signatures import METADATA_FILE
 from components.sources import CLASSES
@@ -120,12 +119,9 @@ def _write(name: str, content: bytes, directory: Path) -> dict[str, Any]:
 
 def _representative_dataset(examples: artifact.Artifact, transform_graph: str) -> np.ndarray:
     """Transformed digits of the train split: the same whatever the order of the records."""
-    digits = (digit.tobytes() for batch, _ in read_digits(examples, "train") for digit in batch)
-    chosen = heapq.nsmallest(
-        REPRESENTATIVE_DIGITS, digits, key=lambda digit: hashlib.sha256(digit).digest()
-    )
+    digits, _ = lowest_hashed(read_digits(examples, "train"), REPRESENTATIVE_DIGITS)
     layer = tft.TFTransformOutput(transform_graph).transform_features_layer()
-    return layer({IMAGE: tf.constant(chosen)})[IMAGE].numpy()
+    return layer({IMAGE: tf.constant([digit.tobytes() for digit in digits])})[IMAGE].numpy()
 
 
 def _require_same_weights(network: keras.Model, saved_model: str) -> None:

@@ -1,6 +1,7 @@
 """Digits of an Examples artifact, for the components that look at raw pixels."""
 
 import hashlib
+import heapq
 import os
 from collections.abc import Iterable, Iterator
 
@@ -38,6 +39,28 @@ def every_nth(batches: Iterable[Batch], step: int) -> Iterator[np.ndarray]:
     for images, _ in batches:
         yield images[-start % step :: step]
         start += len(images)
+
+
+def lowest_hashed(batches: Iterable[Batch], count: int) -> Batch:
+    """Picks the digits whose SHA-256 are the lowest, and holds no others in memory.
+
+    A sample that is the same whatever the order of the digits.
+
+    Args:
+        batches: uint8 [n, 28, 28] and int64 [n] each.
+        count: how many; all of them, where there are fewer.
+
+    Returns:
+        uint8 [count, 28, 28] and int64 [count], lowest hash first.
+    """
+    digits = (
+        (hashlib.sha256(pixels).digest(), label, pixels)
+        for images, labels in batches
+        for pixels, label in zip(map(np.ndarray.tobytes, images), labels.tolist(), strict=True)
+    )
+    chosen = heapq.nsmallest(count, digits)
+    images = np.frombuffer(b"".join(pixels for *_, pixels in chosen), np.uint8)
+    return images.reshape(-1, HEIGHT, WIDTH), np.array([label for _, label, _ in chosen], np.int64)
 
 
 def sha256_of_examples(examples: artifact.Artifact) -> str:
