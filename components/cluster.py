@@ -11,12 +11,25 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-import tensorflow_transform as tft
 
 from components.recipes import Recipe
-from components.training import report_epoch, steps_per_epoch
-from components.training_data import READ_BATCH, Share, to_batches, training_batches
+from components.training import Training, report_epoch
+from components.training_data import Share
 from serving.errors import InputError
+
+
+def require_no_cluster() -> None:
+    """For a process that does more than to train, and so cannot join a cluster.
+
+    Raises:
+        InputError: `TF_CONFIG` describes one.
+    """
+    if (workers := _workers_in_environment()) > 1:
+        raise InputError(
+            f"TF_CONFIG: describes {workers} workers, but a whole pipeline runs on one machine; "
+            "unset it, or let the workers run the Trainer alone: README, "
+            '"Training on several machines"'
+        )
 
 
 def strategy_from_environment(recipe: Recipe) -> tf.distribute.MultiWorkerMirroredStrategy | None:
@@ -27,16 +40,7 @@ def strategy_from_environment(recipe: Recipe) -> tf.distribute.MultiWorkerMirror
     Raises:
         InputError: `TF_CONFIG` cannot be used.
     """
-    text = os.environ.get("TF_CONFIG")
-    if not text:
-        return None
-    try:
-        cluster = json.loads(text)["cluster"]
-        workers = sum(len(addresses) for addresses in cluster.values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"TF_CONFIG: expected JSON with a cluster of workers ({error})") from error
-    if unknown := set(cluster) - {"chief", "worker"}:
-        raise InputError(f"TF_CONFIG: only a chief and workers are used, not {sorted(unknown)}")
+    workers = _workers_in_environment()
     if workers < 2:
         return None
     if recipe.batch_size % workers:
@@ -50,6 +54,20 @@ def strategy_from_environment(recipe: Recipe) -> tf.distribute.MultiWorkerMirror
         raise InputError(
             f"TF_CONFIG: {error}; train in a process of its own, as Kubeflow does"
         ) from error
+
+
+def _workers_in_environment() -> int:
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        return 0
+    try:
+        cluster = json.loads(text)["cluster"]
+        workers = sum(len(addresses) for addresses in cluster.values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"TF_CONFIG: expected JSON with a cluster of workers ({error})") from error
+    if unknown := set(cluster) - {"chief", "worker"}:
+        raise InputError(f"TF_CONFIG: only a chief and workers are used, not {sorted(unknown)}")
+    return workers
 
 
 def is_chief(strategy: tf.distribute.Strategy | None) -> bool:
@@ -73,15 +91,7 @@ def wait_for_all(strategy: tf.distribute.Strategy) -> None:
 
 
 def fit_on_cluster(
-    strategy: tf.distribute.Strategy,
-    model: keras.Sequential,
-    recipe: Recipe,
-    seed: int,
-    transform: tft.TFTransformOutput,
-    train: tf.data.Dataset,
-    validation: tf.data.Dataset,
-    *,
-    validation_freq: int = 1,
+    strategy: tf.distribute.Strategy, model: keras.Sequential, training: Training
 ) -> dict[str, list[float]]:
     """`components.training.fit` on a cluster.
 
@@ -91,12 +101,7 @@ def fit_on_cluster(
     Args:
         strategy: in whose scope the model was built.
         model: is changed.
-        recipe: that it was built for.
-        seed: of the order and the changes of the digits.
-        transform: Transform's output.
-        train: what `read_examples` returned for the train split.
-        validation: the same for the validation split.
-        validation_freq: look at the validation split every so many epochs.
+        training: the same for every worker.
 
     Returns:
         Metrics by epoch, as Keras's history.
@@ -122,20 +127,21 @@ def fit_on_cluster(
         model.reset_metrics()
         return found
 
-    batches = iter(distribute(training_batches(train, recipe, transform, seed, share)))
+    batches = iter(distribute(training.train_batches(share)))
     # Each looks at the whole split: the sums over all workers give the metrics of one.
-    validation_batches = distribute(to_batches(validation, READ_BATCH, transform))
+    validation_batches = distribute(training.validation_batches())
     history: dict[str, list[float]] = {}
     model.reset_metrics()
-    for epoch in range(1, recipe.epochs + 1):
-        for _ in range(steps_per_epoch(recipe, train, whole=True)):
+    epochs = training.recipe.epochs
+    for epoch in range(1, epochs + 1):
+        for _ in range(training.steps_per_epoch(whole=True)):
             train_step(next(batches))
         logs = metrics()
-        if epoch % validation_freq == 0:
+        if epoch % training.validation_freq == 0:
             for batch in validation_batches:
                 validation_step(batch)
             logs |= {f"val_{name}": value for name, value in metrics().items()}
         for name, value in logs.items():
             history.setdefault(name, []).append(value)
-        report_epoch(epoch, recipe.epochs, logs)
+        report_epoch(epoch, epochs, logs)
     return history

@@ -1,7 +1,6 @@
 """Trainer: fits a recipe's network and exports it."""
 
 import contextlib
-import functools
 import json
 import os
 import time
@@ -25,7 +24,7 @@ from components.preprocessing import IMAGE
 from components.recipes import Recipe
 from components.signatures import METADATA_FILE, export_served_model
 from components.sources import HEIGHT, WIDTH
-from components.training import fit, progress, steps_per_epoch
+from components.training import Training, fit, progress
 from components.training_data import read_examples, to_batches
 from serving.pictures import centre_digit
 
@@ -65,41 +64,33 @@ def run_fn(fn_args: FnArgs) -> None:
     keras.utils.set_random_seed(seed)
     transform = tft.TFTransformOutput(fn_args.transform_output)
 
-    train = read_examples(fn_args, fn_args.train_files, transform)
-    validation = read_examples(fn_args, fn_args.eval_files, transform)
-
+    training = Training(
+        recipe=recipe,
+        seed=seed,
+        transform=transform,
+        train=read_examples(fn_args, fn_args.train_files, transform),
+        validation=read_examples(fn_args, fn_args.eval_files, transform),
+        validation_freq=max(1, recipe.epochs // VALIDATIONS),
+    )
     with strategy.scope() if strategy else contextlib.nullcontext():
-        compiled = build_model(recipe, steps_per_epoch(recipe, train, whole=bool(strategy)))
+        compiled = build_model(recipe, training.steps_per_epoch(whole=bool(strategy)))
         if weights:
             compiled.set_weights(weights)
     started = time.monotonic()
-    train_network = functools.partial(fit_on_cluster, strategy) if strategy else fit
-    history = train_network(
-        compiled,
-        recipe,
-        seed,
-        transform,
-        train,
-        validation,
-        validation_freq=max(1, recipe.epochs // VALIDATIONS),
-    )
+    history = fit_on_cluster(strategy, compiled, training) if strategy else fit(compiled, training)
     seconds = time.monotonic() - started
 
     if is_chief(strategy):
         figures = {"history": history, "seconds": seconds, "warm_start": bool(weights)}
-        _write_outputs(fn_args, recipe, transform, validation, compiled, figures)
+        _write_outputs(fn_args, training, compiled, figures)
     if strategy:
         wait_for_all(strategy)
 
 
 def _write_outputs(
-    fn_args: FnArgs,
-    recipe: Recipe,
-    transform: tft.TFTransformOutput,
-    validation: tf.data.Dataset,
-    compiled: keras.Sequential,
-    figures: dict[str, Any],
+    fn_args: FnArgs, training: Training, compiled: keras.Sequential, figures: dict[str, Any]
 ) -> None:
+    recipe, transform, validation = training.recipe, training.transform, training.validation
     path = _weights_file(fn_args.serving_model_dir)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     np.savez(path, *compiled.get_weights())
@@ -120,7 +111,7 @@ def _write_outputs(
         fn_args.serving_model_dir,
         {
             "recipe": recipe.to_dict(),
-            "seed": fn_args.custom_config["seed"],
+            "seed": training.seed,
             "parameters": model.count_params(),
         },
     )

@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -11,53 +12,63 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from components.recipes import Recipe
-from components.training_data import READ_BATCH, to_batches, training_batches
+from components.training_data import ALONE, READ_BATCH, Share, to_batches, training_batches
 
 progress = logging.getLogger("digits.progress")
 
 
-def steps_per_epoch(recipe: Recipe, train: tf.data.Dataset, *, whole: bool = False) -> int:
-    """Returns the steps of a pass over the train split.
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What a model is trained on, and how.
 
-    Args:
-        recipe: has the batch size.
-        train: what `read_examples` returned.
-        whole: leave out a last batch that is smaller than the others.
-    """
-    return len(train) // recipe.batch_size if whole else math.ceil(len(train) / recipe.batch_size)
-
-
-def fit(
-    model: keras.Sequential,
-    recipe: Recipe,
-    seed: int,
-    transform: tft.TFTransformOutput,
-    train: tf.data.Dataset,
-    validation: tf.data.Dataset,
-    *,
-    validation_freq: int = 1,
-) -> dict[str, list[float]]:
-    """Trains what `build_model` returned.
-
-    Args:
-        model: is changed.
-        recipe: that it was built for.
+    Attributes:
+        recipe: that the model was built for.
         seed: of the order and the changes of the digits.
         transform: Transform's output.
         train: what `read_examples` returned for the train split.
         validation: the same for the validation split.
         validation_freq: look at the validation split every so many epochs.
+    """
+
+    recipe: Recipe
+    seed: int
+    transform: tft.TFTransformOutput
+    train: tf.data.Dataset
+    validation: tf.data.Dataset
+    validation_freq: int = 1
+
+    def steps_per_epoch(self, *, whole: bool = False) -> int:
+        """Returns the steps of a pass over the train split.
+
+        Args:
+            whole: leave out a last batch that is smaller than the others.
+        """
+        digits, batch_size = len(self.train), self.recipe.batch_size
+        return digits // batch_size if whole else math.ceil(digits / batch_size)
+
+    def train_batches(self, share: Share = ALONE) -> tf.data.Dataset:
+        """Batches of all epochs, or a worker's share of them."""
+        return training_batches(self.train, self.recipe, self.transform, self.seed, share)
+
+    def validation_batches(self) -> tf.data.Dataset:
+        """The validation split, once."""
+        return to_batches(self.validation, READ_BATCH, self.transform)
+
+
+def fit(model: keras.Sequential, training: Training) -> dict[str, list[float]]:
+    """Trains what `build_model` returned, which is changed.
 
     Returns:
         Keras's history: metrics by epoch.
     """
+    epochs = training.recipe.epochs
     history = model.fit(
-        training_batches(train, recipe, transform, seed),
-        validation_data=to_batches(validation, READ_BATCH, transform),
-        validation_freq=validation_freq,
-        epochs=recipe.epochs,
-        steps_per_epoch=steps_per_epoch(recipe, train),
-        callbacks=[ReportProgress(recipe.epochs)],
+        training.train_batches(),
+        validation_data=training.validation_batches(),
+        validation_freq=training.validation_freq,
+        epochs=epochs,
+        steps_per_epoch=training.steps_per_epoch(),
+        callbacks=[ReportProgress(epochs)],
         shuffle=False,  # the data set does it
         verbose=0,
     )

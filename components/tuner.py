@@ -1,17 +1,17 @@
 """Tuner: searches the best step size, batch size and augmentation for the data at hand."""
 
+import dataclasses
 from typing import Any
 
 import keras
 import keras_tuner
-import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.v1.components import TunerFnResult
 
 from components.model import build_model
 from components.recipes import Recipe
-from components.training import fit, steps_per_epoch
+from components.training import Training, fit
 from components.training_data import read_examples
 
 
@@ -26,12 +26,15 @@ def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
     recipe, seed = Recipe.from_dict(config["recipe"]), config["seed"]
     keras.utils.set_random_seed(seed)
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
+    training = Training(
+        recipe=recipe,
+        seed=seed,
+        transform=transform,
+        train=read_examples(fn_args, fn_args.train_files, transform),
+        validation=read_examples(fn_args, fn_args.eval_files, transform),
+    )
     tuner = _Search(
-        recipe,
-        seed,
-        transform,
-        read_examples(fn_args, fn_args.train_files, transform),
-        read_examples(fn_args, fn_args.eval_files, transform),
+        training,
         max_trials=config["trials"],
         max_consecutive_failed_trials=1,  # else a search whose every trial fails succeeds
         seed=seed,
@@ -60,31 +63,13 @@ def search_space(choices: keras_tuner.HyperParameters, recipe: Recipe) -> Recipe
 class _Search(keras_tuner.BayesianOptimization):
     """Trains once a trial; KerasTuner's own trial needs TensorBoard."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        training_seed: int,
-        transform: tft.TFTransformOutput,
-        train: tf.data.Dataset,
-        validation: tf.data.Dataset,
-        **options: Any,
-    ):
+    def __init__(self, training: Training, **options: Any):
         super().__init__(**options)
-        self._recipe = recipe
-        self._training_seed = training_seed
-        self._transform = transform
-        self._train = train
-        self._validation = validation
+        self._training = training
 
     def run_trial(self, trial: keras_tuner.engine.trial.Trial) -> float:
         """Returns the lowest loss on the validation split."""
-        recipe = search_space(trial.hyperparameters, self._recipe)
-        history = fit(
-            build_model(recipe, steps_per_epoch(recipe, self._train)),
-            recipe,
-            self._training_seed,
-            self._transform,
-            self._train,
-            self._validation,
-        )
+        recipe = search_space(trial.hyperparameters, self._training.recipe)
+        training = dataclasses.replace(self._training, recipe=recipe)
+        history = fit(build_model(recipe, training.steps_per_epoch()), training)
         return min(history["val_loss"])

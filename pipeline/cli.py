@@ -1,10 +1,8 @@
 """The `digits` command."""
 
 import argparse
-import contextlib
-import fcntl
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -66,6 +64,7 @@ def _run(options: argparse.Namespace) -> None:
     from components.spans import locate_span
     from pipeline.beam_options import beam_pipeline_args, check_beam_options
     from pipeline.config import Gates, PipelineConfig, RunRoot, Span, Tuning
+    from pipeline.locks import exclusive
 
     beam = beam_pipeline_args(options.beam_runner, options.beam_option)
     root = RunRoot(options.root.absolute())
@@ -97,7 +96,10 @@ def _run(options: argparse.Namespace) -> None:
         beam_pipeline_args=beam,
     )
     console = _console()
-    with _exclusive(root), stderr_to(root.log, verbose=options.verbose):
+    with (
+        exclusive(root, root.log, "another run is using it; wait, or name another", make_root=True),
+        stderr_to(root.log, verbose=options.verbose),
+    ):
         with console.status("loading TFX"):
             # With it, tfx.v1 imports the client of Vertex AI, a quarter of the start-up time.
             sys.modules["tfx.v1.extensions"] = ModuleType("tfx.v1.extensions")
@@ -108,24 +110,6 @@ def _run(options: argparse.Namespace) -> None:
             run_pipeline(config, console)
         except Interrupted as interrupted:
             raise KeyboardInterrupt from interrupted
-
-
-@contextlib.contextmanager
-def _exclusive(root: "RunRoot") -> Iterator[None]:
-    """Makes the run root, if need be, and holds it against other runs."""
-    try:
-        root.path.mkdir(parents=True, exist_ok=True)
-        lock = root.log.open("a")
-    except OSError as error:
-        raise InputError(f"--root {root.path}: {error.strerror}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"--root {root.path}: another run is using it; wait for it, or name another"
-            ) from error
-        yield
 
 
 def _watch(options: argparse.Namespace) -> None:

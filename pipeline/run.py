@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from components.cluster import require_no_cluster
 from pipeline.config import PipelineConfig
 from pipeline.display import LiveDisplay, print_summary
 from pipeline.graph import create_pipeline
@@ -28,10 +29,11 @@ def run_pipeline(config: PipelineConfig, console: Console) -> dict[str, Any]:
         The summary.
 
     Raises:
-        InputError: the data is bad.
+        InputError: the data is bad, or `TF_CONFIG` describes a cluster.
         GateRefused: a gate refused the data or a model; nothing was pushed.
         Interrupted: the user pressed Ctrl-C.
     """
+    require_no_cluster()
     started = datetime.datetime.now(datetime.UTC)
     display = LiveDisplay(console)
     runner = LocalRunner(display.start, display.end)

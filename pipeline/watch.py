@@ -5,20 +5,17 @@ a span is done once a summary of it, or of a later one, is there. A run that was
 again, and finds what it had finished in the cache.
 """
 
-import contextlib
-import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import IO
+from collections.abc import Callable, Sequence
 
 from components.spans import find_spans
 from pipeline.config import RunRoot
-from serving.errors import InputError
+from pipeline.locks import exclusive, take
 from serving.server.versions import Snapshot
 
 LOCK_FILE = "watch.lock"
@@ -56,7 +53,10 @@ class Watcher:
             KeyboardInterrupt: a run was interrupted.
         """
         find_spans(self._data)  # the pattern's faults, before the first wait
-        with self._exclusive():
+        lock = self._root.path / LOCK_FILE
+        with exclusive(
+            self._root, lock, "another `digits watch` is using it; end it first", make_root=True
+        ):
             print(f"watching {self._data}", flush=True)
             while True:
                 self.look()
@@ -104,26 +104,4 @@ class Watcher:
         if not self._root.log.exists():
             return False
         with self._root.log.open("a") as log:
-            return not _lock(log)
-
-    @contextlib.contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        path = self._root.path / LOCK_FILE
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("a")
-        except OSError as error:
-            raise InputError(f"--root {self._root.path}: {error.strerror}") from error
-        with file:
-            if not _lock(file):
-                raise InputError(f"--root {self._root.path}: another `digits watch` is using it")
-            yield
-
-
-def _lock(file: IO[str]) -> bool:
-    """Takes a file's lock, which is held until the file is closed; False if another has it."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+            return not take(log)

@@ -84,3 +84,22 @@ def test_one_worker_is_no_cluster(monkeypatch, config: str | None):
     else:
         monkeypatch.delenv("TF_CONFIG", raising=False)
     assert strategy_from_environment(RECIPES["seed"]) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            '{"cluster": {"chief": ["a:1"], "worker": ["b:1"]}}',
+            "describes 2 workers, but a whole pipeline runs on one machine; unset it, or",
+        ),
+        ("{", "expected JSON with a cluster of workers"),
+    ],
+)
+def test_a_whole_pipeline_joins_no_cluster(digits, monkeypatch, tmp_path: Path, config, message):
+    monkeypatch.setenv("TF_CONFIG", config)
+    outcome = digits("run", "--root", tmp_path)
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"digits: TF_CONFIG: {message}")
+    assert outcome.err.count("\n") == 1
+    assert not (tmp_path / "artifacts").exists()

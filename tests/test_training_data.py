@@ -11,8 +11,8 @@ import tensorflow_transform as tft
 from components import training_data
 from components.preprocessing import IMAGE
 from components.recipes import RECIPES
-from components.training import steps_per_epoch
-from components.training_data import Share, read_examples, training_batches
+from components.training import Training
+from components.training_data import ALONE, Share, read_examples
 from tests.cluster_worker import trainer_arguments
 from tests.conftest import PipelineRun
 
@@ -55,10 +55,12 @@ def test_more_digits_than_fit_are_streamed_and_none_is_lost(in_memory, streamed)
 
 def test_one_seed_gives_one_order_and_every_epoch_another(streamed, transform):
     recipe = RECIPES["seed"].with_epochs(2)
-    steps = steps_per_epoch(recipe, streamed)
+    training = Training(
+        recipe=recipe, seed=7, transform=transform, train=streamed, validation=streamed
+    )
 
     def labels() -> np.ndarray:
-        batches = training_batches(streamed, recipe, transform, seed=7)
+        batches = training.train_batches()
         return np.concatenate([labels for _, labels in batches.as_numpy_iterator()])
 
     first, again = labels(), labels()
@@ -67,19 +69,21 @@ def test_one_seed_gives_one_order_and_every_epoch_another(streamed, transform):
     epochs = np.split(first, 2)
     assert (epochs[0] != epochs[1]).any()
     assert np.bincount(epochs[0]).tolist() == np.bincount(epochs[1]).tolist() == [400] * 10
-    assert steps == 63
+    assert training.steps_per_epoch() == 63
+    assert training.steps_per_epoch(whole=True) == 62
 
 
 @pytest.mark.parametrize("recipe", ["seed", "best"])
 def test_workers_share_the_batches_of_one(in_memory, transform, recipe):
     recipe = RECIPES[recipe].with_epochs(1)
+    training = Training(
+        recipe=recipe, seed=7, transform=transform, train=in_memory, validation=in_memory
+    )
 
     def batches(share: Share) -> list[tuple[np.ndarray, np.ndarray]]:
-        return list(
-            training_batches(in_memory, recipe, transform, 7, share).take(3).as_numpy_iterator()
-        )
+        return list(training.train_batches(share).take(3).as_numpy_iterator())
 
-    alone = batches(Share(first=0, workers=1))
+    alone = batches(ALONE)
     shares = [batches(Share(first=first, workers=2)) for first in range(2)]
     for (images, labels), *parts in zip(alone, *shares, strict=True):
         for first, (part_images, part_labels) in enumerate(parts):

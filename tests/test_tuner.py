@@ -7,6 +7,7 @@ import pytest
 
 from components.recipes import RECIPES
 from components.signatures import METADATA_FILE
+from components.training import Training
 from components.tuner import _Search, search_space
 
 
@@ -30,7 +31,7 @@ def test_no_augmentation_is_searched_where_there_is_none():
 def test_a_trial_that_fails_ends_the_search(tmp_path: Path):
     broken = replace(RECIPES["seed"], optimizer="no such optimizer")
     search = _Search(
-        *(broken, 1, None, [0] * 64, [0] * 64),
+        Training(recipe=broken, seed=1, transform=None, train=[0] * 64, validation=[0] * 64),
         max_trials=2,
         max_consecutive_failed_trials=1,
         directory=tmp_path,

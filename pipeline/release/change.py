@@ -5,12 +5,12 @@ moment in between is one from which servers can start, and serve.
 """
 
 import contextlib
-import fcntl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import RunRoot
+from pipeline.locks import exclusive
 from pipeline.release.history import STABLE, Action, History, Release
 from pipeline.release.rollout import NotConfirmed, NotLoaded, Rollout
 from pipeline.release.server_config import read_config, with_versions, write_config
@@ -206,13 +206,8 @@ def locked(root: RunRoot) -> Iterator[None]:
         InputError: another command holds them, or something cannot be written.
     """
     try:
-        with open(root.path / ".releases.lock", "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise InputError(
-                    f"--root {root.path}: another release is under way; wait for it"
-                ) from error
+        lock = root.path / ".releases.lock"
+        with exclusive(root, lock, "another release is under way; wait for it"):
             yield
     except OSError as error:
         raise InputError(f"{error.filename or root.path}: {error.strerror}") from error
