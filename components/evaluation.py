@@ -17,6 +17,7 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import path_utils, proto_utils
 
 import components.metrics
+from components.executors import Artifacts, Properties
 from components.gates import SPAN_PROPERTY, write_decision
 from components.preprocessing import LABEL
 from components.sources import CLASSES
@@ -98,10 +99,7 @@ class Executor(executor.Executor):
     """TFX's Evaluator with our gates, which also writes down why it blessed or refused."""
 
     def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: Properties
     ) -> None:
         """Evaluates, decides, and gives the reason."""
         config = eval_config(

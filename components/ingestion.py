@@ -6,12 +6,10 @@ row; `label`, int64 0 to 9.
 
 import contextlib
 import os
-from typing import Any
 
 import apache_beam as beam
 import numpy as np
 import tensorflow as tf
-from tfx import types
 from tfx.components.example_gen import component, write_split
 from tfx.dsl.components.base import base_beam_executor, executor_spec
 from tfx.dsl.io import fileio
@@ -19,6 +17,7 @@ from tfx.proto import example_gen_pb2, range_config_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
+from components.executors import Artifacts, Properties
 from components.object_store import local_copy
 from components.sources import Location, locate, open_source
 from components.splits import SPLITS, split_part
@@ -102,10 +101,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     """Reads the location that the driver resolved and fingerprinted."""
 
     def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: Properties
     ) -> None:
         """Writes the splits as gzipped TFRecords of `tf.train.Example`."""
         config = example_gen_pb2.Input()

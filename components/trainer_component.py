@@ -3,12 +3,12 @@
 import json
 from typing import Any
 
-from tfx import types
 from tfx import v1 as tfx
 from tfx.components.trainer import executor
 from tfx.dsl.components.base import executor_spec
 from tfx.types import standard_component_specs
 
+from components.executors import Artifacts, Properties
 from components.recipes import Recipe
 
 RECIPE, EPOCHS, SEED = "recipe", "epochs", "seed"
@@ -18,10 +18,7 @@ class Executor(executor.GenericExecutor):
     """TFX's, which gets the parameters as `custom_config`, where `run_fn` looks for them."""
 
     def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: Properties
     ) -> None:
         """Trains.
 

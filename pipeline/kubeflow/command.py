@@ -6,7 +6,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pipeline import defaults
 from pipeline.quiet import stderr_to
+from serving.errors import InputError
 
 PACKAGE = Path("digits_pipeline.yaml")
 IMAGE = "digits:latest"
@@ -28,6 +30,13 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     compiler.add_argument(
         "--image", default=IMAGE, help=f"of all containers, best by digest (default: {IMAGE})"
     )
+    compiler.add_argument(
+        "--data",
+        default=defaults.DATA,
+        help="of runs that name no other: as for `digits run`, in the containers, or its s3:// "
+        f"URI (default: {defaults.DATA})",
+    )
+    compiler.add_argument("--tune", metavar="TRIALS", help=argparse.SUPPRESS)  # see _compile
     compiler.add_argument(
         "--pipeline-root",
         metavar="URI",
@@ -100,6 +109,12 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _compile(options: argparse.Namespace) -> None:
+    _require_no_spans(f"--data {options.data}", options.data)
+    if options.tune:
+        raise InputError(
+            "--tune: is not for Kubeflow; search with `digits run --tune`, and give the recipe that it "
+            "found, as JSON, to `digits submit --param recipe=...`"
+        )
     with stderr_to(None, verbose=options.verbose):
         # With it, tfx.v1 imports the client of Vertex AI, a quarter of the start-up time.
         sys.modules.setdefault("tfx.v1.extensions", ModuleType("tfx.v1.extensions"))
@@ -111,7 +126,7 @@ def _compile(options: argparse.Namespace) -> None:
         )
 
         documents = compile_pipeline(
-            default_config(),
+            default_config(options.data),
             image=options.image,
             models=options.models,
             pipeline_root=options.pipeline_root,
@@ -123,6 +138,9 @@ def _compile(options: argparse.Namespace) -> None:
 
 
 def _submit(options: argparse.Namespace) -> None:
+    for parameter in options.param:
+        if parameter.startswith("data="):
+            _require_no_spans(f"--param {parameter}", parameter)
     from rich.console import Console
 
     with stderr_to(None, verbose=options.verbose):
@@ -143,6 +161,16 @@ def _submit(options: argparse.Namespace) -> None:
             pipeline_root=options.pipeline_root,
             service_account=options.service_account,
             wait=Wait(options.timeout, options.interval) if options.wait else None,
+        )
+
+
+def _require_no_spans(option: str, data: str) -> None:
+    # A window of spans and the model before them are found by resolvers, which the open-source
+    # backend refuses.
+    if "{SPAN" in data:
+        raise InputError(
+            f"{option}: Kubeflow runs do not follow spans; name one span, say DIR/span-3, or let "
+            "`digits watch` train on each that arrives"
         )
 
 

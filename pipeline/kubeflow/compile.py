@@ -2,7 +2,6 @@
 
 import copy
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 from components.recipes import RECIPES
 from components.sources import Location
 from pipeline import defaults
+from pipeline.atomic import replace_file
 from pipeline.config import Gates, PipelineConfig, RunRoot
 from pipeline.graph import create_pipeline
 from serving.errors import InputError
@@ -102,10 +102,14 @@ class Volume:
         return cls(claim, path)
 
 
-def default_config() -> PipelineConfig:
-    """Returns what the parameters are by default: what `digits run` has."""
+def default_config(data: str = defaults.DATA) -> PipelineConfig:
+    """Returns what the parameters are by default: what `digits run` has.
+
+    Args:
+        data: what `digits run --data` takes, in the containers, or its s3:// URI.
+    """
     return PipelineConfig(
-        data=Location(defaults.DATA, ""),
+        data=Location(data, ""),
         root=RunRoot(Path()),
         recipe=RECIPES[defaults.RECIPE],
         seed=defaults.SEED,
@@ -192,11 +196,7 @@ def write_package(documents: list[dict[str, Any]], path: Path) -> None:
     if path.suffix not in {".yaml", ".yml"}:
         raise InputError(f"-o {path}: Kubeflow's client wants a name that ends in .yaml")
     try:
-        descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        with os.fdopen(descriptor, "w") as file:
-            yaml.safe_dump_all(documents, file, sort_keys=True)
-        os.chmod(beside, 0o644)
-        os.replace(beside, path)
+        replace_file(path, yaml.safe_dump_all(documents, sort_keys=True))
     except OSError as error:
         raise InputError(f"-o {path}: {error.strerror}") from error
 

@@ -137,6 +137,8 @@ def test_the_pipeline_root_the_volume_and_the_secret(documents, spec):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--data", "d/span-{SPAN}"], "--data d/span-{SPAN}: Kubeflow runs do not follow spans;"),
+        (["--tune", "20"], "--tune: is not for Kubeflow; search with `digits run --tune`, and"),
         (["--volume", "claim"], "--volume claim: expected CLAIM:/PATH"),
         (["--volume", "claim:models"], "--volume claim:models: expected CLAIM:/PATH"),
         (["--pipeline-root", "/models"], "--pipeline-root /models: expected s3://, minio:// or"),
@@ -149,6 +151,13 @@ def test_bad_options(digits: Callable[..., Outcome], options, message):
     assert outcome.code == 2
     assert outcome.err.startswith(f"digits: {message}")
     assert outcome.err.count("\n") == 1
+
+
+def test_the_data_may_be_named_when_it_is_compiled():
+    config = default_config("s3://bucket/mnist")
+    (document,) = compile_pipeline(config, image="any", models="/models")
+    parameters = document["root"]["inputDefinitions"]["parameters"]
+    assert parameters["data"]["defaultValue"] == "s3://bucket/mnist"
 
 
 def test_models_may_go_to_an_object_store():

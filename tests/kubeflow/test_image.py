@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,38 +72,45 @@ def test_only_what_the_code_needs_goes_to_the_builder():
 
 
 @pytest.fixture(scope="module", params=[by_hand, by_kubectl], ids=["by hand", "by kubectl"])
-def resources(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
-    kustomize: Callable[[Path], list[dict[str, Any]]] = request.param
-    if kustomize is by_kubectl:
-        import shutil
+def kustomize(request: pytest.FixtureRequest) -> Callable[[Path], list[dict[str, Any]]]:
+    if request.param is by_kubectl and not shutil.which("kubectl"):
+        pytest.skip("no kubectl here")
+    return request.param
 
-        if not shutil.which("kubectl"):
-            pytest.skip("no kubectl here")
+
+@pytest.fixture(scope="module")
+def resources(kustomize) -> list[dict[str, Any]]:
     return kustomize(DEPLOY)
 
 
-def test_the_resources_are_valid(resources):
+@pytest.fixture(scope="module")
+def launcher(kustomize) -> dict[str, Any]:
+    (config_map,) = kustomize(DEPLOY / "launcher")
+    return config_map
+
+
+def test_the_resources_are_valid(resources, launcher):
+    # No ConfigMap: the launcher's may be another pipeline's already.
     assert {resource["kind"] for resource in resources} == {
-        "ConfigMap",
         "PersistentVolumeClaim",
         "Role",
         "RoleBinding",
         "Secret",
         "ServiceAccount",
     }
-    for resource in resources:
+    for resource in (*resources, launcher):
         kubernetes_validate.validate(resource, "1.37", strict=True)
         assert resource["metadata"]["namespace"] == "kubeflow"
 
 
-def test_the_account_may_what_the_launcher_needs_and_no_more(resources):
+def test_the_account_may_what_the_launcher_needs_and_no_more(resources, launcher):
     account, role, binding = (
         one(resources, kind) for kind in ("ServiceAccount", "Role", "RoleBinding")
     )
     assert binding["roleRef"]["name"] == role["metadata"]["name"]
     (subject,) = binding["subjects"]
     assert (subject["name"], subject["namespace"]) == (account["metadata"]["name"], "kubeflow")
-    launcher, secret = one(resources, "ConfigMap"), one(resources, "Secret")
+    secret = one(resources, "Secret")
     granted = {
         (resource, name)
         for rule in role["rules"]
@@ -115,8 +123,8 @@ def test_the_account_may_what_the_launcher_needs_and_no_more(resources):
     assert not any("*" in rule["verbs"] for rule in role["rules"])
 
 
-def test_the_launcher_finds_its_keys(resources):
-    launcher, secret = one(resources, "ConfigMap"), one(resources, "Secret")
+def test_the_launcher_finds_its_keys(resources, launcher):
+    secret = one(resources, "Secret")
     providers = yaml.safe_load(launcher["data"]["providers"])
     scheme = launcher["data"]["defaultPipelineRoot"].partition("://")[0]
     reference = providers[scheme]["default"]["credentials"]["secretRef"]
@@ -138,3 +146,4 @@ def test_the_readme_names_the_claim(resources):
     readme = (PROJECT / "README.md").read_text()
     assert f"--volume {claim}:/models" in readme
     assert f"--service-account {account}" in readme
+    assert "kubectl apply -k pipeline/deploy/launcher" in readme

@@ -26,6 +26,7 @@ PACKAGE = {
         },
         "inputDefinitions": {
             "parameters": {
+                "data": {"parameterType": "STRING", "defaultValue": "sample"},
                 "recipe": {"parameterType": "STRING", "defaultValue": "seed"},
                 "epochs": {"parameterType": "NUMBER_INTEGER", "defaultValue": 0},
                 "min_accuracy": {"parameterType": "NUMBER_DOUBLE", "defaultValue": 0.9},
@@ -131,8 +132,9 @@ def test_parameters_have_the_packages_types(submit, kubeflow):
         ("min_accuracy=", "--param min_accuracy=: expected float"),
         (
             "speed=1",
-            "--param speed=1: expected NAME=VALUE with a name of epochs, min_accuracy, recipe",
+            "--param speed=1: expected NAME=VALUE with a name of data, epochs, min_accuracy, recipe",
         ),
+        ("data=d/span-{SPAN}", "--param data=d/span-{SPAN}: Kubeflow runs do not follow spans;"),
         ("recipe", "--param recipe: expected NAME=VALUE"),
     ],
 )
