@@ -5,7 +5,7 @@ What is drawn is what TFX's compiler makes of `pipeline.graph`, which is what a 
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -125,7 +125,7 @@ def table(nodes: Sequence[Node]) -> str:
     return "\n".join(lines)
 
 
-def differences(graph: Sequence[Node], others: dict[str, Sequence[Node]]) -> str:
+def differences(graph: Sequence[Node], others: Mapping[str, Sequence[Node]]) -> str:
     """Returns a Markdown table of the edges that other graphs have more and less."""
     lines = ["| with | there is | there is not |", "| --- | --- | --- |"]
     edges = set(_edges(graph))
