@@ -7,6 +7,7 @@ import argparse
 import ast
 import contextlib
 import io
+import itertools
 import re
 import shlex
 import subprocess
@@ -114,7 +115,7 @@ def _problems(words: list[str]) -> list[str]:
         case ".ci/run":
             return _missing(program)
         case _ if program in OTHERS:
-            given = zip(arguments, arguments[1:], strict=False)
+            given = itertools.pairwise(arguments)
             return _missing(*(path for flag, path in given if flag in ("-f", "-k")))
     return [f"{program}: a program that tests/documents.py does not know"]
 
@@ -213,7 +214,7 @@ def inline_commands(document: Path) -> list[str]:
 
 def inline_problems(command: str) -> list[str]:
     """What a command in running text names that does not exist; it may leave arguments out."""
-    words = command.replace("...", " ").split()
+    words = re.sub(r"\$\(.*?\)", "x", command).replace("...", " ").split()
     if words[0] == "make":
         target = next((word for word in words[1:] if re.fullmatch(r"[a-z-]+[a-z]", word)), None)
         return _dry_run((target, "DATA=x")) if target else []
