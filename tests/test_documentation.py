@@ -46,9 +46,9 @@ class Workspace:
 
     def __init__(self, directory: Path, run: Path, sample: tuple[np.ndarray, np.ndarray]):
         self.directory = directory
-        for name in ("Makefile", "pyproject.toml", "components", "export", "pipeline", "serving"):
-            (directory / name).symlink_to(ROOT / name)
-        (directory / "tests").symlink_to(ROOT / "tests")
+        for path in ROOT.iterdir():
+            if path.name not in ("run", "build", ".git"):
+                (directory / path.name).symlink_to(path)
         shutil.copytree(run, directory / "run")
         versions = sorted(path.name for path in (directory / "run/serving/digits").iterdir())
         old, new = versions[0], str(int(versions[-1]) + 1)
