@@ -21,7 +21,7 @@ lint: .venv/.installed
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-# The packages are installed without their own idea of what fits: see README, "The lock file".
+# The packages are installed without their own idea of what fits: see CONTRIBUTING, "The lock file".
 # Python compiles the modules that it imports when it first does, and leaves the others.
 .venv/.installed: requirements.lock
 	@$(PYTHON) -c 'import sys, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \

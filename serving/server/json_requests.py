@@ -9,6 +9,7 @@ import binascii
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -265,16 +266,17 @@ def _leading_shape(value: Any) -> list[int]:
 
 
 def _to_bytes(value: list, shape: Sequence[int]) -> bytes:
-    """Packs integers from 0 to 255, twice as quickly as NumPy: pictures are most of the traffic.
+    """Packs integers from 0 to 255, far more quickly than NumPy: pictures are most of the traffic.
 
     Raises:
         TypeError, ValueError: there is something else, or lists differ in length.
     """
-    if len(shape) == 1:
-        return bytes(value)
-    if any(len(item) != shape[1] for item in value):
-        raise ValueError("lists of different lengths")
-    return b"".join([_to_bytes(item, shape[1:]) for item in value])
+    rows = [value]
+    for size in shape[1:]:
+        rows = list(chain.from_iterable(rows))
+        if set(map(len, rows)) != {size}:
+            raise ValueError("lists of different lengths")
+    return b"".join(map(bytes, rows))
 
 
 def _convert_exactly(value: Any, number: int) -> np.ndarray:

@@ -140,10 +140,10 @@ def test_no_key_is_in_the_repository(resources):
     assert data["accesskey"] == data["secretkey"] == "replace-me"
 
 
-def test_the_readme_names_the_claim(resources):
+def test_the_guide_names_the_claim(resources):
     claim = one(resources, "PersistentVolumeClaim")["metadata"]["name"]
     account = one(resources, "ServiceAccount")["metadata"]["name"]
-    readme = (PROJECT / "README.md").read_text()
-    assert f"--volume {claim}:/models" in readme
-    assert f"--service-account {account}" in readme
-    assert "kubectl apply -k pipeline/deploy/launcher" in readme
+    guide = (PROJECT / "docs" / "kubeflow.md").read_text()
+    assert f"--volume {claim}:/models" in guide
+    assert f"--service-account {account}" in guide
+    assert "kubectl apply -k pipeline/deploy/launcher" in guide
