@@ -104,9 +104,8 @@ def _to_python(name: str, array: np.ndarray) -> Any:
     if array.dtype.kind in "iub":
         return array.tolist()
     if array.dtype.kind in "OSU":
-        values = np.empty(array.shape, object)
-        values.flat = [_string(value, as_bytes=name.endswith("_bytes")) for value in array.flat]
-        return values.tolist()
+        strings = (_string(value, as_bytes=name.endswith("_bytes")) for value in array.flat)
+        return np.fromiter(strings, object, count=array.size).reshape(array.shape).tolist()
     dtype = tensors.dtype_name(tensors.dtype_number(array))
     raise invalid(f"Failed to write JSON value for tensor type: {dtype}")
 
