@@ -55,7 +55,9 @@ class Batcher:
         self._options = options
         self._loop = loop
         self._queue: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
-        self._waiting = 0  # touched by the loop's thread only
+        # Touched by the loop's thread only:
+        self._gathered: list[_Task] = []
+        self._waiting = 0
         self._threads = [
             threading.Thread(target=self._work, name="batcher", daemon=True)
             for _ in range(options.threads)
@@ -75,6 +77,7 @@ class Batcher:
         outputs: tuple[str, ...],
         *,
         batch: bool,
+        inline: bool = False,
         deadline: float = float("inf"),
     ) -> asyncio.Future[list[np.ndarray]]:
         """Queues a request.
@@ -84,6 +87,8 @@ class Batcher:
             inputs: by alias.
             outputs: aliases.
             batch: whether its rows, along the first dimension, may share a run with others'.
+            inline: run it in the loop's own thread, with what else comes in this turn of the loop:
+                readers, model and writers then find their caches warm.
             deadline: of `time.monotonic()`; a request that waits longer is not run.
 
         Raises:
@@ -103,8 +108,18 @@ class Batcher:
                 key = signature, outputs, shapes
         future: asyncio.Future[list[np.ndarray]] = self._loop.create_future()
         self._waiting += 1
-        self._queue.put(_Task(signature, inputs, outputs, key, rows, deadline, future))
+        task = _Task(signature, inputs, outputs, key, rows, deadline, future)
+        if inline:
+            if not self._gathered:
+                self._loop.call_soon(self._run_gathered)
+            self._gathered.append(task)
+        else:
+            self._queue.put(task)
         return future
+
+    def _run_gathered(self) -> None:
+        tasks, self._gathered = self._gathered, []
+        self._deliver(tasks, self._execute(tasks))
 
     def close(self) -> None:
         """Ends the threads once the queue is empty."""

@@ -177,7 +177,9 @@ class RestApi:
             inputs, rows = json_requests.read_predict(document, definition)
             check_types(definition, inputs)
             outputs = choose_outputs(definition, ())
-            arrays = await self._inference.run(version, name, inputs, outputs, deadline=deadline)
+            arrays = await self._inference.run(
+                version, name, inputs, outputs, gather=True, deadline=deadline
+            )
             named = dict(zip(outputs, arrays, strict=True))
             if version.request_log is not None and version.request_log.samples():
                 request = predict_pb2.PredictRequest(model_spec=spec)

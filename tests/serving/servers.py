@@ -20,6 +20,7 @@ from tensorflow_serving.apis import (
     get_model_status_pb2,
     model_service_pb2_grpc,
     predict_pb2,
+    prediction_log_pb2,
     prediction_service_pb2_grpc,
 )
 
@@ -107,6 +108,26 @@ class Server:
         """Ends it as an orchestrator would; returns its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=TIMEOUT)
+
+
+def write_warmup(version: Path, *requests: predict_pb2.PredictRequest) -> None:
+    """Puts warm-up requests into a version's directory."""
+    path = version / "assets.extra" / "tf_serving_warmup_requests"
+    path.parent.mkdir()
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for request in requests:
+            record = prediction_log_pb2.PredictionLog()
+            record.predict_log.request.CopyFrom(request)
+            writer.write(record.SerializeToString())
+
+
+def read_log(prefix: Path) -> list[prediction_log_pb2.PredictionLog]:
+    """Reads the only request log with a prefix."""
+    (path,) = prefix.parent.glob(f"{prefix.name}.*.tfrecord")
+    return [
+        prediction_log_pb2.PredictionLog.FromString(record)
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    ]
 
 
 @contextlib.contextmanager

@@ -13,10 +13,11 @@ from serving.server.status import Code, ServingError
 
 
 class Model:
-    """Doubles `x`; refuses negative values; can be held back; notes the rows of each run."""
+    """Doubles `x`; refuses negative values; can be held back; notes who runs how many rows."""
 
     def __init__(self) -> None:
         self.rows: list[int] = []
+        self.threads: set[int] = set()
         self.gate = threading.Event()
         self.gate.set()
 
@@ -26,6 +27,7 @@ class Model:
         self.gate.wait()
         x = inputs["x"]
         self.rows.append(len(x))
+        self.threads.add(threading.get_ident())
         if signature == "total":
             return [x.sum()]
         if (x < 0).any():
@@ -84,6 +86,19 @@ def test_batches_are_bounded() -> None:
 
     # Two requests of two rows fill a run of four or five; nine rows of one request stay together.
     assert serve(scenario, max_batch_size=5).rows == [1, 4, 4, 2, 9]
+
+
+def test_what_comes_in_one_turn_of_the_loop_shares_a_run_in_its_thread() -> None:
+    async def scenario(model: Model, batcher: Batcher) -> None:
+        for turn in range(2):
+            futures = [submit(batcher, n, inline=True) for n in range(turn, 3)]
+            results = await asyncio.gather(*futures)
+            assert [result[0].tolist() for result in results] == [[2 * n] for n in range(turn, 3)]
+        assert batcher.idle
+
+    model = serve(scenario)
+    assert model.rows == [3, 2]
+    assert model.threads == {threading.get_ident()}
 
 
 def test_only_the_request_to_blame_fails() -> None:

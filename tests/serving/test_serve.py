@@ -28,8 +28,10 @@ from tests.serving.servers import (
     floats,
     free_port,
     predict_request,
+    read_log,
     running,
     wait_until,
+    write_warmup,
 )
 
 SERVE = [sys.executable, "-m", "pipeline.cli", "serve"]
@@ -144,6 +146,37 @@ def test_both_backends_have_the_same_metadata(served: Server, pipeline_run: Pipe
         "serve_examples": ({"examples": ("DT_STRING", ["-1"])}, outputs),
         "serve_image_bytes": ({"image_bytes": ("DT_STRING", ["-1"])}, outputs),
     }
+
+
+def test_only_a_saved_model_needs_tensorflow(
+    served: Server, request: pytest.FixtureRequest
+) -> None:
+    mapped = Path(f"/proc/{served.process.pid}/maps").read_text()
+    backend = request.node.callspec.params["served"]
+    assert ("libtensorflow" in mapped) == (backend == "tensorflow")
+
+
+def test_edge_models_are_warmed_up_and_logged_too(
+    pipeline_run: PipelineRun, sample: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    base = tmp_path / "edge"
+    version = max((pipeline_run.root / "edge").iterdir(), key=lambda path: int(path.name))
+    shutil.copytree(version, base / version.name)
+    images = sample[0][:1]
+    write_warmup(base / version.name, predict_request("digits", images=images))
+    config = tmp_path / "models.config"
+    config.write_text(
+        f'model_config_list {{ config {{ name: "digits" base_path: "{base}" '
+        f'model_platform: "tensorflow" logging_config {{ log_collector_config {{ '
+        f'filename_prefix: "{tmp_path}/requests" }} sampling_config {{ sampling_rate: 1 }} }} }} }}'
+    )
+    flags = ("--backend=litert", f"--model_config_file={config}")
+    with running(tmp_path, *flags, command=SERVE) as server:
+        assert b"with 1 records" in server.log.read_bytes()
+        response = server.address.predict("digits", images=images)
+        assert server.stop() == 0
+    (record,) = read_log(tmp_path / "requests")
+    assert record.predict_log.response.outputs["label"] == response.outputs["label"]
 
 
 def _sizes(info: dict) -> list[str]:

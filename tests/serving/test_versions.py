@@ -18,7 +18,6 @@ from tensorflow_serving.apis import (
     get_model_status_pb2,
     model_management_pb2,
     model_pb2,
-    prediction_log_pb2,
 )
 
 from serving.server.batching import BatchingOptions
@@ -35,8 +34,10 @@ from tests.serving.servers import (
     floats,
     free_port,
     predict_request,
+    read_log,
     running,
     wait_until,
+    write_warmup,
 )
 
 DATA_LOSS = 15
@@ -318,18 +319,9 @@ def test_killed_and_started_again(base: Path, tmp_path: Path) -> None:
         assert answer(server.address) == 1.0
 
 
-def write_warmup(version: Path, *values: float) -> None:
-    path = version / "assets.extra" / "tf_serving_warmup_requests"
-    path.parent.mkdir()
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for value in values:
-            record = prediction_log_pb2.PredictionLog()
-            record.predict_log.request.CopyFrom(predict_request("times", x=floats(value)))
-            writer.write(record.SerializeToString())
-
-
 def test_warmup(base: Path, tmp_path: Path) -> None:
-    write_warmup(base / "1", 1, 2, 3)
+    requests = [predict_request("times", x=floats(value)) for value in (1, 2, 3)]
+    write_warmup(base / "1", *requests)
     with running(tmp_path, *flags(base)) as server:
         assert b"with 3 records" in server.log.read_bytes()
         bad = base.parent / "bad"
@@ -354,11 +346,6 @@ def test_requests_are_logged(base: Path, tmp_path: Path) -> None:
         server.address.predict("times", x=floats(5))
         server.address.http.post("/v1/models/times:predict", content='{"instances": [6]}')
         assert server.stop() == 0
-    (path,) = tmp_path.glob("requests.*.tfrecord")
-    records = [
-        prediction_log_pb2.PredictionLog.FromString(record)
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
-    ]
     assert [
         (
             list(record.predict_log.request.inputs["x"].float_val),
@@ -366,7 +353,7 @@ def test_requests_are_logged(base: Path, tmp_path: Path) -> None:
             record.log_metadata.model_spec.version.value,
             record.log_metadata.sampling_config.sampling_rate,
         )
-        for record in records
+        for record in read_log(tmp_path / "requests")
     ] == [([5.0], [5.0], 1, 1.0), ([6.0], [6.0], 1, 1.0)]
 
 
