@@ -94,12 +94,12 @@ BENCHMARKS := bench-accuracy bench-drift bench-growth bench-microcontrollers ben
 .PHONY: $(BENCHMARKS)
 $(BENCHMARKS): bench-%: .venv/.installed
 	@test -n '$(DATA)' || { echo 'digits: name the data: make $@ DATA=DIR' >&2; exit 2; }
-	$(BIN)/python -m tests.benchmarks.$* --data $(DATA) $(ARGS)
+	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m tests.benchmarks.$* --data $(DATA) $(ARGS)
 
 # Benchmarks of the model server, on the pushed model.
 .PHONY: bench-fuzz bench-serving bench-soak
 bench-fuzz bench-serving bench-soak: bench-%: .venv/.installed
-	$(BIN)/python -m tests.benchmarks.$* $(ARGS)
+	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m tests.benchmarks.$* $(ARGS)
 
 # The edge model's variants beside other engines.
 .PHONY: bench-edge

@@ -2,31 +2,34 @@
 
     make bench-serving [ARGS="--root run --seconds 5 --rounds 3"]
 
-Callers run in this process, the server in another: both share the machine. A ratio compares
-images a second with the bare TensorFlow call on one thread with as many images.
+The callers are h2load's, which cost little beside the server that shares the machine with them. A
+ratio compares images a second with the bare TensorFlow call on one thread with as many images.
 """
 
 import argparse
-import asyncio
 import functools
 import json
+import re
+import shutil
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
 import numpy as np
-import uvloop
+import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.config import RunRoot
 from serving.predict import latest_version
-from tests.benchmarks.load import Answers, RestCaller, grpc_caller, keep_asking
+from serving.server import metrics
+from tests.benchmarks.load import PREDICT
 from tests.serving.servers import Address, predict_request, running
 
 console = Console(width=100)
@@ -36,6 +39,23 @@ BACKENDS = ("tensorflow", "litert")
 CALLERS = (1, 16, 64)
 IMAGES = (1, 32)
 REST_PATH = "/v1/models/digits:predict"
+
+
+@dataclass(frozen=True)
+class Load:
+    """What callers have seen.
+
+    Attributes:
+        rate: requests a second.
+        p50: median of the latency, in seconds.
+        p99: its 99th percentile.
+        wrong: answers of another status, or with other labels than without load.
+    """
+
+    rate: float
+    p50: float
+    p99: float
+    wrong: int
 
 
 def main() -> None:
@@ -49,8 +69,10 @@ def main() -> None:
     if options.bare:
         print(json.dumps(_bare(options.bare, options.seconds)))
         return
+    if not shutil.which("h2load"):
+        sys.exit("digits: no h2load here; install it (apt install nghttp2-client)")
     bare = defaultdict(list)
-    measured: dict[tuple[str, str, int, int], list[Answers]] = defaultdict(list)
+    measured: dict[tuple[str, str, int, int], list[Load]] = defaultdict(list)
     for number in range(options.rounds):
         console.print(f"round {number + 1} of {options.rounds}")
         for name, value in _run_bare(options.root, options.seconds).items():
@@ -82,8 +104,6 @@ def _run_bare(root: Path, seconds: float) -> dict[str, float]:
 
 def _bare(root: Path, seconds: float) -> dict[str, float]:
     """Images a second of direct calls, by backend and number of images."""
-    import tensorflow as tf
-
     from export.edge_model import MODEL_FILE, EdgeModel
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -116,7 +136,7 @@ def _measure(
     root: Path,
     backend: str,
     seconds: float,
-    measured: dict[tuple[str, str, int, int], list[Answers]],
+    measured: dict[tuple[str, str, int, int], list[Load]],
 ) -> None:
     flags = [f"--root={root}", f"--backend={backend}"]
     with (
@@ -126,42 +146,61 @@ def _measure(
         for images in IMAGES:
             for callers in CALLERS:
                 for protocol in ("gRPC", "REST"):
-                    answers = uvloop.run(_load(server.address, protocol, callers, images, seconds))
-                    measured[backend, protocol, images, callers].append(answers)
+                    load = _load(server.address, protocol, callers, images, seconds)
+                    measured[backend, protocol, images, callers].append(load)
 
 
-async def _load(
-    address: Address, protocol: str, callers: int, images: int, seconds: float
-) -> Answers:
+def _load(address: Address, protocol: str, callers: int, images: int, seconds: float) -> Load:
+    """Asks with h2load, and now and then on our own, to see that the answers are right."""
     batch = pictures(images)
-    answers = Answers()
+    command = ["h2load", "--threads=1", f"--duration={seconds:g}", "--warm-up-time=1"]
     if protocol == "gRPC":
-        channel = grpc.aio.insecure_channel(address.grpc)
-        ask = grpc_caller(channel, predict_request("digits", images=batch).SerializeToString())
-        # Protobuf's maps have no order.
-        size = len(await ask())
-        until = time.monotonic() + seconds
-        await asyncio.gather(
-            *(keep_asking(ask, lambda a: len(a) == size, until, answers) for _ in range(callers))
-        )
-        await channel.close()
-        return answers
-    body = json.dumps({"instances": batch.tolist()}).encode()
-    asks = [RestCaller(address.rest, REST_PATH, body) for _ in range(callers)]
-    expected = json.loads(await asks[0]())["predictions"]
-    prefix = b'{"predictions": [{"label": %d' % expected[0]["label"]
-    until = time.monotonic() + seconds
-    await asyncio.gather(
-        *(keep_asking(a, lambda b: b.startswith(prefix), until, answers) for a in asks)
-    )
-    for caller in asks:
-        caller.close()
-    return answers
+        message = predict_request("digits", images=batch).SerializeToString()
+        body = struct.pack(">?I", False, len(message)) + message  # not compressed, so many bytes
+        headers = ["--header=content-type:application/grpc", "--header=te:trailers"]
+        command += [*headers, "--clients=1", f"--max-concurrent-streams={callers}"]
+        url = f"http://{address.grpc}{PREDICT}"
+
+        def labels() -> list[int]:
+            answer = address.predict("digits", images=batch)
+            return tf.make_ndarray(answer.outputs["label"]).tolist()
+    else:
+        body = json.dumps({"instances": batch.tolist()}).encode()
+        command += ["--h1", f"--clients={callers}"]
+        url = f"http://{address.rest}{REST_PATH}"
+
+        def labels() -> list[int]:
+            answer = address.http.post(REST_PATH, content=body)
+            return [row["label"] for row in answer.json()["predictions"]]
+
+    expected = labels()
+    wrong = -_refused(address)
+    with tempfile.TemporaryDirectory() as directory:
+        data, log = Path(directory, "request"), Path(directory, "log")
+        data.write_bytes(body)
+        command += [f"--data={data}", f"--log-file={log}", url]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as asking:
+            while asking.poll() is None:
+                wrong += labels() != expected
+                time.sleep(0.05)
+        if asking.returncode:
+            raise subprocess.CalledProcessError(asking.returncode, command)
+        # When each request began, its HTTP status, and its microseconds.
+        _, statuses, latencies = np.loadtxt(log, dtype=np.int64, unpack=True)
+    wrong += _refused(address) + int((statuses != 200).sum())
+    p50, p99 = np.percentile(latencies, (50, 99)) / 1e6
+    return Load(len(latencies) / seconds, p50, p99, wrong)
+
+
+def _refused(address: Address) -> int:
+    """Returns how many requests the server counts as not OK: gRPC's HTTP status does not say."""
+    page = address.http.get(metrics.PATH).text
+    return sum(map(int, re.findall(r'request_count{.*status="(?!OK")\w+"} (\d+)', page)))
 
 
 def _show(
     bare: dict[str, float],
-    measured: dict[tuple[str, str, int, int], list[Answers]],
+    measured: dict[tuple[str, str, int, int], list[Load]],
     options: argparse.Namespace,
 ) -> None:
     for name, value in bare.items():
@@ -173,16 +212,16 @@ def _show(
     for column in ("requests/s", "p50 ms", "p99 ms", "x bare TF", "x bare", "not right"):
         table.add_column(column, justify="right")
     for (backend, protocol, images, callers), rounds in measured.items():
-        rate = statistics.median(len(answers.seconds) for answers in rounds) / options.seconds
-        p50, p99 = (
-            statistics.median(answers.percentile(share) for answers in rounds) for share in (50, 99)
+        rate, p50, p99 = (
+            statistics.median(getattr(load, name) for load in rounds)
+            for name in ("rate", "p50", "p99")
         )
         table.add_row(
             *(backend, protocol, str(images), str(callers), f"{rate:,.0f}"),
             *(f"{p50 * 1e3:.2f}", f"{p99 * 1e3:.2f}"),
             f"{rate * images / bare[f'tensorflow {images}']:.2f}",
             f"{rate * images / bare[f'{backend} {images}']:.2f}",
-            str(sum(answers.wrong + len(answers.failures) for answers in rounds)),
+            str(sum(load.wrong for load in rounds)),
         )
     console.print(table)
 
