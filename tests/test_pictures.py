@@ -1,15 +1,16 @@
 """The reference preprocessing, and that the served graph does the same."""
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import ExifTags, Image
 
 from components.picture_graph import decode_and_centre
 from serving.errors import InputError
-from serving.picture_files import read_picture
+from serving.picture_files import read_picture, to_png, upright
 from serving.pictures import centre_digit, encode_png, to_grey
 
 in_graph = tf.function(decode_and_centre, input_signature=[tf.TensorSpec([None], tf.string)])
@@ -28,6 +29,24 @@ def jpeg(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def palette(image: np.ndarray) -> bytes:
+    """Black, as transparent as the palette says."""
+    buffer = io.BytesIO()
+    picture = Image.fromarray(image).quantize(16)
+    picture.putpalette(bytes(768))
+    picture.save(buffer, "PNG", transparency=bytes(range(0, 256, 17)))
+    return buffer.getvalue()
+
+
+def turned(image: np.ndarray, orientation: int, kind: str) -> bytes:
+    """As a camera writes what it sees, which was not held upright."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    buffer = io.BytesIO()
+    Image.fromarray(255 - enlarge(image)).save(buffer, kind, exif=exif)
+    return buffer.getvalue()
+
+
 VARIANTS = {
     "as MNIST": encode_png,
     "dark on light": lambda i: encode_png(255 - i),
@@ -36,6 +55,8 @@ VARIANTS = {
     "colour": lambda i: encode_png(np.stack([i, i // 2, 255 - i], -1)),
     "black on transparent": lambda i: encode_png(np.stack([0 * i, 0 * i, 0 * i, i], -1)),
     "grey on transparent": lambda i: encode_png(np.stack([0 * i, i], -1)),
+    "half transparent": lambda i: encode_png(np.stack([i, 0 * i, i, 255 - i // 2], -1)),
+    "transparent by palette": palette,
     "16 bit": lambda i: encode_png(enlarge(i).astype(np.uint16) * 257),
     "on mid-grey": lambda i: encode_png(np.maximum(i // 2 + 128, 128).astype(np.uint8)),
 }
@@ -47,6 +68,35 @@ def test_graph_and_python_agree_within_one_grey_level(sample, variant):
     ours = np.stack([centre_digit(to_grey(picture)) for picture in pictures])
     served = in_graph(tf.constant(pictures)).numpy()
     assert np.abs(ours.astype(int) - served).max() <= 1
+
+
+#: What undoes each, on [height, width].
+TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    0: lambda a: a,
+    1: lambda a: a,
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: np.transpose,
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(a, 2).T,
+    8: np.rot90,
+    9: lambda a: a,
+}
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("orientation", TURNS)
+def test_a_photo_is_turned_as_the_camera_says(sample, orientation, kind):
+    picture = turned(sample[0][1234], orientation, kind)
+    with Image.open(io.BytesIO(picture)) as as_written:
+        expected = TURNS[orientation](np.asarray(as_written).astype(np.float32))
+        np.testing.assert_allclose(to_grey(picture), expected, atol=1e-3)
+        np.testing.assert_allclose(to_grey(to_png(as_written)), expected, atol=1e-3)
+    sent = upright(picture)
+    assert (sent is picture) == (orientation not in range(2, 9))
+    served = in_graph(tf.constant([sent])).numpy()[0]
+    assert np.abs(centre_digit(to_grey(picture)).astype(int) - served).max() <= 1
 
 
 def test_digits_of_mnist_stay_where_they_are(sample):

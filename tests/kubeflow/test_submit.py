@@ -132,7 +132,8 @@ def test_parameters_have_the_packages_types(submit, kubeflow):
         ("min_accuracy=", "--param min_accuracy=: expected float"),
         (
             "speed=1",
-            "--param speed=1: expected NAME=VALUE with a name of data, epochs, min_accuracy, recipe",
+            "--param speed=1: expected NAME=VALUE with a name of data, epochs, min_accuracy, "
+            "recipe",
         ),
         ("data=d/span-{SPAN}", "--param data=d/span-{SPAN}: Kubeflow runs do not follow spans;"),
         ("recipe", "--param recipe: expected NAME=VALUE"),
