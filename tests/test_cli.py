@@ -75,7 +75,7 @@ def test_data_prints_counts_and_writes_a_contact_sheet(digits, tmp_path: Path, s
         (["run", "--data", "nowhere"], "--data nowhere: no such file or directory"),
         (["run", "--min-accuracy", "98"], "98: expected a number from 0 to 1"),
         (["run", "--epochs", "0"], "0: expected a positive integer"),
-        (["run", "--epochs", "many"], "invalid _positive value"),
+        (["run", "--epochs", "many"], "many: expected a positive integer"),
         (["run", "--recipe", "secret"], "invalid choice: 'secret'"),
         (["run", "--root", "/dev/null/run"], "--root /dev/null/run: Not a directory"),
         (["data", "--data", "nowhere"], "--data nowhere: no such file or directory"),

@@ -8,22 +8,23 @@ from typing import Any
 
 from pipeline import defaults
 from pipeline.quiet import stderr_to
+from serving.argument_types import positive_seconds
 from serving.errors import InputError
 
 PACKAGE = Path("digits_pipeline.yaml")
 IMAGE = "digits:latest"
 
 
-def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
+def add_kubeflow(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
     """Adds the sub-commands.
 
     Args:
-        commands: what `add_subparsers` gave.
-        common: the options of all commands.
+        commands: the sub-parsers.
+        parents: `--verbose`.
     """
     compiler = commands.add_parser(
         "compile",
-        parents=[common],
+        parents=parents,
         help="make a package for Kubeflow Pipelines",
         description="The defaults of the package's parameters are those of `digits run`.",
     )
@@ -69,7 +70,7 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
 
     submitter = commands.add_parser(
         "submit",
-        parents=[common],
+        parents=parents,
         help="run a package on Kubeflow Pipelines",
         description="Exit codes with --wait: 0 both models pushed, 1 the run failed or a gate "
         "refused, 2 bad input, the server cannot be reached or refuses, or time is up.",
@@ -96,11 +97,11 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     submitter.add_argument("--tls-ca", metavar="PEM", help="authorities to trust")
     submitter.add_argument("--wait", action="store_true", help="until the run is over")
     submitter.add_argument(
-        "--timeout", type=_seconds, metavar="SECONDS", help="of the wait (default: none)"
+        "--timeout", type=positive_seconds, metavar="SECONDS", help="of the wait (default: none)"
     )
     submitter.add_argument(
         "--interval",
-        type=_seconds,
+        type=positive_seconds,
         default=5.0,
         metavar="SECONDS",
         help="between two looks at the run (default: 5)",
@@ -172,10 +173,3 @@ def _require_no_spans(option: str, data: str) -> None:
             f"{option}: Kubeflow runs do not follow spans; name one span, say DIR/span-3, or let "
             "`digits watch` train on each that arrives"
         )
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text}: expected a positive number of seconds")
-    return value

@@ -1,34 +1,45 @@
-"""`digits report`: draws a run's report again, and shows it."""
+"""`digits report`: draws a run's report again from its facts, and shows it."""
 
-import webbrowser
-from pathlib import Path
+import argparse
+from typing import Any
 
-from rich.console import Console
-
-from pipeline.config import RunRoot
-from pipeline.report.latency import with_latency
-from pipeline.report.write import find, read, write_report
+from pipeline.quiet import stderr_to
 
 
-def report(root: RunRoot, version: str | None, console: Console, *, show: bool) -> Path:
-    """Draws a report again from its facts, as after an edit of the page.
+def add_report(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
+    """Adds the command.
 
     Args:
-        root: of the run.
-        version: that the run pushed; None for the last run.
-        console: where to print the page's path.
-        show: open the page in a browser.
-
-    Returns:
-        The page.
-
-    Raises:
-        InputError: there is no such report, or its facts are damaged.
+        commands: the sub-parsers.
+        parents: `--root` and `--verbose`.
     """
-    directory = find(root, version)
-    values = with_latency(read(directory), root.path)
-    page = write_report(values, directory)
-    console.print(f"report: {page}", soft_wrap=True, highlight=False)
-    if show and not webbrowser.open(page.absolute().as_uri()):
-        console.print("no browser here to open it", highlight=False)
-    return page
+    report = commands.add_parser(
+        "report",
+        parents=parents,
+        help="draw a run's report again, and show it",
+        description="Each run writes its report; this draws it again from its facts.",
+    )
+    report.add_argument(
+        "--version", metavar="V", help="of the run that pushed it (default: the last run)"
+    )
+    report.add_argument("--open", action="store_true", help="in a browser")
+    report.set_defaults(command=_report)
+
+
+def _report(options: argparse.Namespace) -> None:
+    import webbrowser
+
+    from rich.console import Console
+
+    from pipeline.config import RunRoot
+    from pipeline.report.latency import with_latency
+    from pipeline.report.write import find, read, write_report
+
+    console = Console()
+    with stderr_to(None, verbose=options.verbose):
+        root = RunRoot(options.root)
+        directory = find(root, options.version)
+        page = write_report(with_latency(read(directory), root.path), directory)
+        console.print(f"report: {page}", soft_wrap=True, highlight=False)
+        if options.open and not webbrowser.open(page.absolute().as_uri()):
+            console.print("no browser here to open it", highlight=False)

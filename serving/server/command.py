@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from serving.argument_types import boolean, port, positive, seconds
 from serving.errors import InputError
 
 PROGRAM = "tensorflow_model_server"
@@ -55,7 +56,7 @@ def add_flags(parser: argparse.ArgumentParser, *, model_name: str, rest_api_port
     def add(name: str, kind: Any = str, default: Any = None, text: str | None = None) -> None:
         names = [f"--{name}"] + ([f"--{name.replace('_', '-')}"] if "_" in name else [])
         keywords: dict[str, Any] = {"dest": name, "type": kind, "default": default}
-        if kind is _boolean:
+        if kind is boolean:
             keywords |= {"nargs": "?", "const": True}
         note = f" (default: {default})" if text and default not in (None, "", False) else ""
         parser.add_argument(
@@ -66,41 +67,41 @@ def add_flags(parser: argparse.ArgumentParser, *, model_name: str, rest_api_port
     add("port", port, 8500, "of gRPC; 0: none")
     add("grpc_socket_path", text="Unix socket of gRPC")
     add("rest_api_port", port, rest_api_port, "of REST; 0: none")
-    add("rest_api_timeout_in_ms", _positive, 30_000, "wait for the model")
-    add("rest_api_enable_cors_support", _boolean, False, "let pages of any origin read answers")
-    add("max_request_bytes", _positive, 64 << 20, "of a gRPC message or an HTTP body")
+    add("rest_api_timeout_in_ms", positive, 30_000, "wait for the model")
+    add("rest_api_enable_cors_support", boolean, False, "let pages of any origin read answers")
+    add("max_request_bytes", positive, 64 << 20, "of a gRPC message or an HTTP body")
     add("model_name", default=model_name, text="of the model in --model_base_path")
     add("model_base_path", text="directory of numbered versions")
     add("model_config_file", text="ModelServerConfig as text: several models, policies, labels")
-    add("model_config_file_poll_wait_seconds", _seconds, 0.0, "read it again so often; 0: never")
-    add("file_system_poll_wait_seconds", _seconds, 1.0, "look for versions so often; 0: once")
+    add("model_config_file_poll_wait_seconds", seconds, 0.0, "read it again so often; 0: never")
+    add("file_system_poll_wait_seconds", seconds, 1.0, "look for versions so often; 0: once")
     add("max_num_load_retries", int, 5, "of a version that cannot be loaded")
     add("load_retry_interval_micros", int, 60_000_000, "between them")
     add(
         "allow_version_labels_for_unavailable_models",
-        _boolean,
+        boolean,
         False,
         "labels may name versions that are not loaded yet",
     )
-    add("enable_batching", _boolean, True, "let requests share runs")
+    add("enable_batching", boolean, True, "let requests share runs")
     add("batching_parameters_file", text="BatchingParameters as text")
     add("monitoring_config_file", text="MonitoringConfig as text: Prometheus metrics")
     add("ssl_config_file", text="SSLConfig as text: TLS of gRPC")
     add("grpc_channel_arguments", default="", text="comma-separated NAME=VALUE")
-    add("prefer_tflite_model", _boolean, False, "run model.tflite where there is one")
+    add("prefer_tflite_model", boolean, False, "run model.tflite where there is one")
     add("saved_model_tags", default="serve", text="comma-separated")
-    add("enable_model_warmup", _boolean, True, "run assets.extra/tf_serving_warmup_requests")
+    add("enable_model_warmup", boolean, True, "run assets.extra/tf_serving_warmup_requests")
     add("num_request_iterations_for_warmup", int, 1, "runs of each warm-up request")
     add("tensorflow_session_parallelism", int, 0, "threads of TensorFlow; 0: see below")
     add("tensorflow_intra_op_parallelism", int, 0, "threads of an operation; 0: one")
     add("tensorflow_inter_op_parallelism", int, 0, "operations at once; 0: one")
     add(
         "enable_serialization_as_tensor_content",
-        _boolean,
+        boolean,
         False,
         "answer with raw bytes in place of lists of values",
     )
-    add("drain_seconds", _seconds, 30.0, "after SIGTERM, wait so long for requests that run")
+    add("drain_seconds", seconds, 30.0, "after SIGTERM, wait so long for requests that run")
     for name in (*IGNORED_FLAGS, *REFUSED_FLAGS):
         add(name)
         parser.set_defaults(**{name: None})
@@ -174,36 +175,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-def _boolean(text: str) -> bool:
-    if text.lower() in ("true", "1"):
-        return True
-    if text.lower() in ("false", "0"):
-        return False
-    raise argparse.ArgumentTypeError(f"{text}: expected true or false")
-
-
-def port(text: str) -> int:
-    """Reads the number of a TCP port, as a flag's type."""
-    value = int(text)
-    if not 0 <= value < 1 << 16:
-        raise argparse.ArgumentTypeError(f"{text}: expected a port, 0 to 65535")
-    return value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected a positive integer")
-    return value
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: expected seconds, 0 or more")
-    return value
 
 
 if __name__ == "__main__":

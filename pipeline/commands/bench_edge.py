@@ -1,0 +1,41 @@
+"""`digits bench-edge`: its options."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pipeline.quiet import stderr_to
+from serving.argument_types import positive
+
+
+def add_bench_edge(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
+    """Adds the command.
+
+    Args:
+        commands: the sub-parsers.
+        parents: `--root` and `--verbose`.
+    """
+    bench_edge = commands.add_parser(
+        "bench-edge",
+        parents=parents,
+        help="measure the edge model's variants beside TensorFlow and onnxruntime",
+    )
+    bench_edge.add_argument("--rounds", type=positive, default=20, metavar="N", help="(20)")
+    bench_edge.add_argument(
+        "--calls", type=positive, default=500, metavar="N", help="of each engine a round (500)"
+    )
+    bench_edge.add_argument("--out", type=Path, metavar="DIR", help="(default: ROOT/bench-edge)")
+    bench_edge.set_defaults(command=_bench_edge)
+
+
+def _bench_edge(options: argparse.Namespace) -> None:
+    from pipeline.config import RunRoot
+    from serving.predict import latest_version
+
+    root = RunRoot(options.root)
+    edge, served = latest_version(root.edge), latest_version(root.serving)
+    with stderr_to(None, verbose=options.verbose):
+        from export import benchmark
+
+        out = options.out or options.root / "bench-edge"
+        benchmark.run(edge, served, out, rounds=options.rounds, calls=options.calls)

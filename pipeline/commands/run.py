@@ -1,0 +1,155 @@
+"""`digits run`: its options, and the configuration that they make."""
+
+import argparse
+import sys
+from types import ModuleType
+from typing import Any
+
+from components.recipes import RECIPES
+from pipeline import defaults
+from pipeline.quiet import stderr_to
+from serving.argument_types import positive, share
+from serving.errors import InputError
+
+
+def add_run(commands: Any, parents: list[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """Adds the command.
+
+    Args:
+        commands: the sub-parsers.
+        parents: `--data`, `--root`, `--recipe` and `--verbose`.
+
+    Returns:
+        Its parser, for `digits watch`.
+    """
+    run = commands.add_parser(
+        "run",
+        parents=parents,
+        help="run the pipeline",
+        description="Exit codes: 0 both models pushed, 1 a gate refused, 2 bad input.",
+    )
+    run.add_argument("--epochs", type=positive, metavar="N", help="(default: the recipe's)")
+    run.add_argument(
+        "--tune",
+        type=positive,
+        metavar="TRIALS",
+        help="search this data's best step size, batch size and augmentation first",
+    )
+    run.add_argument(
+        "--tune-epochs", type=positive, default=3, metavar="N", help="of a trial (default: 3)"
+    )
+    run.add_argument("--seed", type=int, default=defaults.SEED, metavar="N", help="(default: 1)")
+    run.add_argument(
+        "--min-accuracy",
+        type=share,
+        default=defaults.MIN_ACCURACY,
+        metavar="X",
+        help="gate (default: %(default)s)",
+    )
+    run.add_argument(
+        "--min-recall",
+        type=share,
+        default=defaults.MIN_RECALL,
+        metavar="X",
+        help="gate, each digit (default: %(default)s)",
+    )
+    run.add_argument(
+        "--min-edge-accuracy", type=share, metavar="X", help="gate (default: --min-accuracy)"
+    )
+    run.add_argument(
+        "--max-edge-disagreement",
+        type=share,
+        default=defaults.MAX_EDGE_DISAGREEMENT,
+        metavar="X",
+        help="gate: share of digits that the edge model may label unlike the served model "
+        "(default: %(default)s)",
+    )
+    run.add_argument(
+        "--no-cache", dest="cache", action="store_false", help="run unchanged components again"
+    )
+    spans = run.add_argument_group("with {SPAN} in --data, say 'DIR/span-{SPAN}'")
+    spans.add_argument("--span", type=positive, metavar="N", help="(default: the highest)")
+    spans.add_argument(
+        "--window",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="train on so many of the newest spans that this run root has read (default: 1)",
+    )
+    spans.add_argument(
+        "--no-warm-start",
+        dest="warm_start",
+        action="store_false",
+        help="do not start from the latest blessed model's weights",
+    )
+    run.add_argument(
+        "--beam-runner",
+        default="direct",
+        metavar="NAME",
+        help="engine of the Beam components: direct, dataflow, flink, prism or spark "
+        "(default: direct, this process)",
+    )
+    run.add_argument(
+        "--beam-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of that engine, as Beam names it, say flink_master=host:8081; can be repeated",
+    )
+    run.set_defaults(command=_run)
+    return run
+
+
+def _run(options: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from components.sources import locate
+    from components.spans import locate_span
+    from pipeline.beam_options import beam_pipeline_args, check_beam_options
+    from pipeline.config import Gates, PipelineConfig, RunRoot, Span, Tuning
+    from pipeline.locks import exclusive
+
+    beam = beam_pipeline_args(options.beam_runner, options.beam_option)
+    root = RunRoot(options.root.absolute())
+    span = None
+    with stderr_to(None, verbose=options.verbose):
+        if "{SPAN" in options.data:
+            location, number = locate_span(options.data, options.span)
+            span = Span(number=number, window=options.window, warm_start=options.warm_start)
+        else:
+            location = locate(options.data)
+            if options.span or options.window > 1:
+                raise InputError("--span and --window go with {SPAN} in --data")
+    config = PipelineConfig(
+        data=location,
+        root=root,
+        span=span,
+        recipe=RECIPES[options.recipe].with_epochs(options.epochs),
+        seed=options.seed,
+        gates=Gates(
+            min_accuracy=options.min_accuracy,
+            min_recall=options.min_recall,
+            min_edge_accuracy=options.min_accuracy
+            if options.min_edge_accuracy is None
+            else options.min_edge_accuracy,
+            max_edge_disagreement=options.max_edge_disagreement,
+        ),
+        tuning=Tuning(trials=options.tune, epochs=options.tune_epochs) if options.tune else None,
+        enable_cache=options.cache,
+        beam_pipeline_args=beam,
+    )
+    console = Console()
+    with (
+        exclusive(root, root.log, "another run is using it; wait, or name another", make_root=True),
+        stderr_to(root.log, verbose=options.verbose),
+    ):
+        with console.status("loading TFX"):
+            # With it, tfx.v1 imports the client of Vertex AI, a quarter of the start-up time.
+            sys.modules["tfx.v1.extensions"] = ModuleType("tfx.v1.extensions")
+            from pipeline.run import Interrupted, run_pipeline
+
+            check_beam_options(beam)
+        try:
+            run_pipeline(config, console)
+        except Interrupted as interrupted:
+            raise KeyboardInterrupt from interrupted
