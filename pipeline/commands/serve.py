@@ -1,9 +1,11 @@
 """`digits serve`: its options, and what it serves."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.quiet import stderr_to
 from serving.errors import InputError
 from serving.server.command import add_flags, serve
 
@@ -45,6 +47,12 @@ def _serve(options: argparse.Namespace) -> None:
     elif not named:
         options.model_base_path = str(root.edge if litert else root.serving)
         latest_version(Path(options.model_base_path))  # says what to do if there is none
+    if not litert:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        with stderr_to(None, verbose=options.verbose):
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()  # looks for a GPU, and tells at length of none
     serve(options, litert=litert)
 
 
