@@ -113,8 +113,8 @@ def _compile(options: argparse.Namespace) -> None:
     _require_no_spans(f"--data {options.data}", options.data)
     if options.tune:
         raise InputError(
-            "--tune: is not for Kubeflow; search with `digits run --tune`, and give the recipe that "
-            "it found, as JSON, to `digits submit --param recipe=...`"
+            "--tune: is not for Kubeflow; search with `digits run --tune`, and give the recipe "
+            "that it found, as JSON, to `digits submit --param recipe=...`"
         )
     with stderr_to(None, verbose=options.verbose):
         # With it, tfx.v1 imports the client of Vertex AI, a quarter of the start-up time.
