@@ -131,10 +131,10 @@ def test_the_configuration_keeps_what_others_wrote(release, root: RunRoot):
 
 
 def test_serve_starts_from_the_release_or_says_why_not(release, digits, root: RunRoot, monkeypatch):
-    from serving.server import command
-
     seen = []
-    monkeypatch.setattr(command, "serve", lambda options, litert: seen.append(options))
+    monkeypatch.setattr(
+        "pipeline.commands.serve.serve", lambda options, litert: seen.append(options)
+    )
     release("promote", 1)
     assert digits("serve", "--root", root.path).code == 0
     assert seen[0].model_config_file == str(root.server_config)

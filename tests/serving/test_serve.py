@@ -154,6 +154,7 @@ def test_only_a_saved_model_needs_tensorflow(
     mapped = Path(f"/proc/{served.process.pid}/maps").read_text()
     backend = request.node.callspec.params["served"]
     assert ("libtensorflow" in mapped) == (backend == "tensorflow")
+    assert "oneDNN" not in served.log.read_text()  # what TensorFlow says when it starts
 
 
 def test_edge_models_are_warmed_up_and_logged_too(
