@@ -2,8 +2,9 @@
 
 import io
 import os
+import struct
 
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from serving.errors import InputError
 
@@ -12,7 +13,7 @@ MAX_BYTES = 64 * 1024 * 1024
 
 
 def read_picture(path: str | os.PathLike[str]) -> bytes:
-    """Reads a picture file, and makes sure that it can be decoded.
+    """Reads a picture file, and makes sure that it can be decoded; see `make_upright`.
 
     Raises:
         InputError: the file is missing, empty, too large or no PNG or JPEG picture.
@@ -26,18 +27,56 @@ def read_picture(path: str | os.PathLike[str]) -> bytes:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
     try:
-        decode(data)
+        return make_upright(data)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    return data
+
+
+def make_upright(data: bytes) -> bytes:
+    """Returns a PNG or JPEG file as it is, or as an upright PNG file if its EXIF data turn it.
+
+    The served graph's decoders do not look at EXIF data. A turned JPEG becomes grey, which the
+    graph makes of it anyway: as a colour PNG, a phone's photo is too large to be sent.
+
+    Raises:
+        InputError: as `decode`.
+    """
+    picture = _decode(data)
+    if _orientation(picture) == 1:
+        return data
+    if picture.format == "JPEG":
+        picture = ImageOps.exif_transpose(picture).convert("RGB").convert("L")
+    else:
+        ImageOps.exif_transpose(picture, in_place=True)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
 
 
 def decode(data: bytes) -> Image.Image:
-    """Decodes a PNG or JPEG picture.
+    """Decodes a PNG or JPEG picture, upright: as its EXIF data say, as browsers do.
 
     Raises:
         InputError: the picture is empty, damaged or has more than `MAX_PIXELS` pixels.
     """
+    return turn_upright(_decode(data))
+
+
+def turn_upright(picture: Image.Image) -> Image.Image:
+    """Turns a picture as its EXIF data say."""
+    return picture if _orientation(picture) == 1 else ImageOps.exif_transpose(picture)
+
+
+def _orientation(picture: Image.Image) -> int:
+    """Reads how a picture is turned: 1 is upright, which is also what damaged EXIF data mean."""
+    try:
+        orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except (OSError, SyntaxError, ValueError, struct.error):
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _decode(data: bytes) -> Image.Image:
     if not data:
         raise InputError("empty file; expected a PNG or JPEG picture")
     try:

@@ -1,11 +1,14 @@
 """The reference preprocessing, and that the served graph does the same."""
 
 import io
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import ExifTags, Image
 
 from components.picture_graph import decode_and_centre
 from serving.errors import InputError
@@ -22,10 +25,46 @@ def enlarge(image: np.ndarray) -> np.ndarray:
     return canvas
 
 
-def jpeg(image: np.ndarray) -> bytes:
+def saved(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=80)
+    image.save(buffer, format, **options)
     return buffer.getvalue()
+
+
+def jpeg(image: np.ndarray) -> bytes:
+    return saved(Image.fromarray(image), "JPEG", quality=80)
+
+
+def palette(image: np.ndarray) -> Image.Image:
+    """Each grey value as a colour of a palette, black throughout."""
+    picture = Image.fromarray(image).convert("P")
+    picture.putpalette(bytes(3 * 256))
+    return picture
+
+
+def turned(image: np.ndarray, orientation: int, format: str = "JPEG") -> bytes:
+    """A picture that is upright once it is turned as its EXIF data say.
+
+    Args:
+        image: uint8 [height, width] or [height, width, channels].
+        orientation: 1 to 8, as EXIF counts.
+        format: JPEG or PNG.
+    """
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    picture = Image.fromarray(image)
+    if orientation in undo:
+        picture = picture.transpose(undo[orientation])
+    return saved(picture, format, exif=exif, quality=95)
 
 
 VARIANTS = {
@@ -36,8 +75,26 @@ VARIANTS = {
     "colour": lambda i: encode_png(np.stack([i, i // 2, 255 - i], -1)),
     "black on transparent": lambda i: encode_png(np.stack([0 * i, 0 * i, 0 * i, i], -1)),
     "grey on transparent": lambda i: encode_png(np.stack([0 * i, i], -1)),
+    "half-transparent": lambda i: encode_png(np.stack([i // 4, i // 8, 0 * i, i // 2], -1)),
+    "half-transparent grey": lambda i: encode_png(np.stack([0 * i, i // 2], -1)),
+    "transparent palette": lambda i: saved(palette(i), transparency=bytes(range(256))),
+    "one transparent grey": lambda i: saved(Image.fromarray(i), transparency=0),
+    "one transparent colour": lambda i: saved(
+        Image.fromarray(i).convert("RGB"), transparency=(0, 0, 0)
+    ),
+    "1 bit": lambda i: saved(Image.fromarray(enlarge(i) > 128)),
+    "palette": lambda i: saved(Image.fromarray(255 - enlarge(i)).quantize(16)),
     "16 bit": lambda i: encode_png(enlarge(i).astype(np.uint16) * 257),
     "on mid-grey": lambda i: encode_png(np.maximum(i // 2 + 128, 128).astype(np.uint8)),
+}
+
+
+#: As cameras write them; a decoder of TensorFlow does not turn them.
+TURNED: dict[str, Callable[[np.ndarray], bytes]] = {
+    f"{format}, orientation {n}": partial(
+        lambda i, **how: turned(np.stack([enlarge(i)] * 3, -1), **how), orientation=n, format=format
+    )
+    for format, n in [*(("JPEG", n) for n in range(1, 9)), ("PNG", 6)]
 }
 
 
@@ -47,6 +104,30 @@ def test_graph_and_python_agree_within_one_grey_level(sample, variant):
     ours = np.stack([centre_digit(to_grey(picture)) for picture in pictures])
     served = in_graph(tf.constant(pictures)).numpy()
     assert np.abs(ours.astype(int) - served).max() <= 1
+
+
+@pytest.mark.parametrize("variant", TURNED)
+def test_photos_are_turned_upright(sample, tmp_path, variant):
+    image = sample[0][3210]
+    upright = centre_digit(enlarge(image)).astype(int)
+    photo = TURNED[variant](image)
+    # JPEG's noise may move the crop by a pixel; a wrong turn makes 30 and more.
+    assert np.abs(centre_digit(to_grey(photo)) - upright).mean() < 3
+    path = tmp_path / "photo"
+    path.write_bytes(photo)
+    sent = read_picture(path)
+    assert (sent == photo) == variant.endswith(" 1")
+    served = in_graph(tf.constant([sent])).numpy()[0]
+    assert np.abs(centre_digit(to_grey(photo)).astype(int) - served).max() <= 1
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_a_picture_with_damaged_exif_data_is_taken_as_it_is(sample):
+    picture = Image.fromarray(sample[0][0])
+    damaged = saved(picture, exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12")
+    np.testing.assert_allclose(to_grey(damaged), sample[0][0], atol=1e-3)
+    garbage = saved(picture, exif=b"garbage")
+    np.testing.assert_allclose(to_grey(garbage), sample[0][0], atol=1e-3)
 
 
 def test_digits_of_mnist_stay_where_they_are(sample):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from PIL import Image
 
 from serving.errors import InputError
-from serving.picture_files import MAX_PIXELS, decode, read_picture
+from serving.picture_files import MAX_PIXELS, make_upright, read_picture, turn_upright
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,8 +114,7 @@ def _is_array(value: object) -> bool:
 
 def _encode(value: Any) -> tuple[Signature, list[bytes]]:
     if isinstance(value, bytes):
-        decode(value)
-        return PICTURES, [value]
+        return PICTURES, [make_upright(value)]
     if isinstance(value, Image.Image):
         return PICTURES, [_to_png(value)]
     if _is_array(value):
@@ -137,6 +136,7 @@ def _to_png(image: Image.Image) -> bytes:
         raise InputError(f"PIL image of mode {image.mode}, of unknown range; convert it to mode L")
     buffer = io.BytesIO()
     try:
+        image = turn_upright(image)
         if image.mode not in _PNG_MODES:
             image = image.convert("RGBA" if image.mode in ("La", "PA", "RGBa") else "RGB")
         image.save(buffer, "PNG", compress_level=1)
