@@ -10,7 +10,8 @@ def decode_and_centre(pictures: tf.Tensor) -> tf.Tensor:
     """Finds the digit in each picture.
 
     Args:
-        pictures: string [n], PNG or JPEG files of any size and colour.
+        pictures: string [n], PNG or JPEG files of any size and colour, upright: TensorFlow's
+            decoders do not turn a picture as its EXIF data say.
 
     Returns:
         uint8 [n, 28, 28], white on black.
@@ -34,7 +35,7 @@ def _to_grey(picture: tf.Tensor) -> tf.Tensor:
     with tf.control_dependencies([bounded]):
         decoded = tf.cond(
             is_png,
-            lambda: tf.io.decode_png(picture),
+            lambda: _decode_png(picture),
             # The accurate transform is libjpeg's default, which Pillow uses.
             lambda: tf.io.decode_jpeg(picture, dct_method="INTEGER_ACCURATE"),
         )
@@ -46,6 +47,21 @@ def _to_grey(picture: tf.Tensor) -> tf.Tensor:
     grey = tf.linalg.matvec(decoded[:, :, :colours], luma[:colours])
     alpha = tf.where(with_alpha, decoded[:, :, -1] / 255.0, tf.ones_like(grey))
     return grey * alpha + 255.0 * (1.0 - alpha)
+
+
+def _decode_png(picture: tf.Tensor) -> tf.Tensor:
+    """Decodes with the transparency that the file has.
+
+    TensorFlow does not see that of a grey or RGB file that names one colour as transparent (the
+    chunk tRNS), unless it is asked for RGBA; of fewer bits and of palettes it makes nonsense then.
+    """
+    depth_and_type = tf.strings.substr(picture, 24, 2)
+    is_grey_or_rgb = tf.reduce_any(tf.equal(depth_and_type, [b"\x08\x00", b"\x08\x02"]))
+    return tf.cond(
+        is_grey_or_rgb,
+        lambda: tf.io.decode_png(picture, channels=4),
+        lambda: tf.io.decode_png(picture),
+    )
 
 
 def _png_shape(picture: tf.Tensor) -> tf.Tensor:

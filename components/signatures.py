@@ -8,7 +8,9 @@
 
 Each returns `probabilities`, float32 [n, 10], and `label`, int64 [n]. TF Serving does not hold
 requests to the declared shape: `serving_default` takes [n, 28, 28, 1] and [n, 784] there too, and
-answers any other number of pixels with INVALID_ARGUMENT.
+answers any other number of pixels with INVALID_ARGUMENT. The graph does not look at EXIF data: a
+photo that they turn has to be turned before it is sent, as `serving/client` and `digits predict`
+do.
 """
 
 import json

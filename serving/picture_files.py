@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
@@ -10,11 +11,9 @@ from serving.errors import InputError
 MAX_PIXELS = 64 * 1024 * 1024
 MAX_BYTES = 64 * 1024 * 1024
 
-_PNG_MODES = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
-
 
 def read_picture(path: str | os.PathLike[str]) -> bytes:
-    """Reads a picture file, as `upright` returns it.
+    """Reads a picture file, and makes sure that it can be decoded; see `make_upright`.
 
     Raises:
         InputError: the file is missing, empty, too large or no PNG or JPEG picture.
@@ -28,62 +27,56 @@ def read_picture(path: str | os.PathLike[str]) -> bytes:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
     try:
-        return upright(data)
+        return make_upright(data)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
 
-def upright(data: bytes) -> bytes:
-    """Makes sure that a picture can be decoded, and turns it as its Exif data say.
+def make_upright(data: bytes) -> bytes:
+    """Returns a PNG or JPEG file as it is, or as an upright PNG file if its EXIF data turn it.
 
-    Browsers heed them; TensorFlow's decoders see a photo as the camera was held.
-
-    Returns:
-        The picture itself, or a PNG picture where it had to be turned.
+    The served graph's decoders do not look at EXIF data. A turned JPEG becomes grey, which the
+    graph makes of it anyway: as a colour PNG, a phone's photo is too large to be sent.
 
     Raises:
-        InputError: the picture is empty, damaged or has more than `MAX_PIXELS` pixels.
+        InputError: as `decode`.
     """
-    picture = _load(data)
-    orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
-    return to_png(picture) if orientation in range(2, 9) else data
-
-
-def decode(data: bytes) -> Image.Image:
-    """Decodes a PNG or JPEG picture, and turns it as its Exif data say.
-
-    Raises:
-        InputError: the picture is empty, damaged or has more than `MAX_PIXELS` pixels.
-    """
-    picture = _load(data)
-    ImageOps.exif_transpose(picture, in_place=True)
-    return picture
-
-
-def to_png(image: Image.Image) -> bytes:
-    """Encodes an image as a PNG file, turned as its Exif data say.
-
-    Raises:
-        InputError: it is too large, cannot be decoded, or has numbers of an unknown range.
-    """
-    if not 0 < image.width * image.height <= MAX_PIXELS:
-        raise InputError(
-            f"{image.width}x{image.height} pixels; pictures may have 1 to {MAX_PIXELS:,}"
-        )
-    if image.mode in ("F", "I"):
-        raise InputError(f"PIL image of mode {image.mode}, of unknown range; convert it to mode L")
+    picture = _decode(data)
+    if _orientation(picture) == 1:
+        return data
+    if picture.format == "JPEG":
+        picture = ImageOps.exif_transpose(picture).convert("RGB").convert("L")
+    else:
+        ImageOps.exif_transpose(picture, in_place=True)
     buffer = io.BytesIO()
-    try:
-        image = ImageOps.exif_transpose(image)
-        if image.mode not in _PNG_MODES:
-            image = image.convert("RGBA" if image.mode in ("La", "PA", "RGBa") else "RGB")
-        image.save(buffer, "PNG", compress_level=1)
-    except (OSError, SyntaxError, ValueError) as error:  # an image is decoded when first used
-        raise InputError(f"PIL image that cannot be decoded: {error}") from error
+    picture.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
-def _load(data: bytes) -> Image.Image:
+def decode(data: bytes) -> Image.Image:
+    """Decodes a PNG or JPEG picture, upright: as its EXIF data say, as browsers do.
+
+    Raises:
+        InputError: the picture is empty, damaged or has more than `MAX_PIXELS` pixels.
+    """
+    return turn_upright(_decode(data))
+
+
+def turn_upright(picture: Image.Image) -> Image.Image:
+    """Turns a picture as its EXIF data say."""
+    return picture if _orientation(picture) == 1 else ImageOps.exif_transpose(picture)
+
+
+def _orientation(picture: Image.Image) -> int:
+    """Reads how a picture is turned: 1 is upright, which is also what damaged EXIF data mean."""
+    try:
+        orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except (OSError, SyntaxError, ValueError, struct.error):
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _decode(data: bytes) -> Image.Image:
     if not data:
         raise InputError("empty file; expected a PNG or JPEG picture")
     try:

@@ -2,8 +2,8 @@
 
 The method, which `components/picture_graph.py` repeats inside the served graph:
 
-1. Decode; turn as its Exif data say (the graph cannot: our clients do so before they send it); put
-   transparency on white; grey = 0.299 R + 0.587 G + 0.114 B.
+1. Decode; turn upright, as EXIF data say (the graph cannot); put transparency on white;
+   grey = 0.299 R + 0.587 G + 0.114 B.
 2. The background is the median of the outermost pixels. Ink is what deviates from it, in the
    direction (darker or lighter) that deviates further; stretch it so that its peak is 255.
    Ink under a tenth of the peak is noise. A picture without contrast becomes all zero.

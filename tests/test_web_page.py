@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
+from PIL import Image
 
 from export.edge_model import MODEL_FILE, EdgeModel
 from export.web_engine import LiteRtJs, wait_until_loaded
@@ -26,7 +26,7 @@ from serving.errors import InputError
 from serving.pictures import centre_digit, encode_png, to_grey
 from serving.predict import latest_version
 from tests.serving.servers import running
-from tests.test_pictures import TURNS, VARIANTS, enlarge, turned
+from tests.test_pictures import TURNED, VARIANTS, enlarge
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="no playwright: pip install '.[dev]'"
@@ -319,13 +319,9 @@ def test_a_photo_is_dropped(open_page, url, model, sample):
 
 
 def test_a_photo_that_was_taken_sideways_is_turned(open_page, url, sample):
-    upright = Image.fromarray(255 - enlarge(sample[0][1234]))
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 6  # turn it clockwise to see it
-    photo = io.BytesIO()
-    upright.transpose(Image.Transpose.ROTATE_90).save(photo, "PNG", exif=exif)
-    (digit,) = in_page(open_page(url), [photo.getvalue()])
-    np.testing.assert_array_equal(digit, centre_digit(np.asarray(upright)))
+    photos = [make(sample[0][1234]) for make in TURNED.values()]
+    expected = np.stack([centre_digit(to_grey(photo)) for photo in photos])
+    assert np.abs(in_page(open_page(url), photos) - expected).max() <= 1
 
 
 def test_bad_files_are_refused_in_words(open_page, url):
@@ -461,13 +457,12 @@ def test_an_engine_says_why_a_model_does_not_load(browser, edge, monkeypatch):
 
 def test_page_and_python_agree_within_one_grey_level(open_page, url, sample):
     page = open_page(url)
-    photos = {f"turned {n}": partial(turned, orientation=n, kind="JPEG") for n in TURNS}
-    for variant, make in {**VARIANTS, "photo": jpeg_photo, **photos}.items():
+    for variant, make in {**VARIANTS, "photo": jpeg_photo}.items():
         pictures = [make(image) for image in sample[0][::250]]
         expected = np.stack([centre_digit(to_grey(picture)) for picture in pictures])
-        alike = np.abs(in_page(page, pictures) - expected).max(axis=(1, 2)) <= 1
-        # A browser rounds what is half transparent, and faint ink then passes for noise.
-        assert alike.mean() >= (0.9 if variant == "half transparent" else 1), variant
+        # A browser rounds what is half transparent, and the stretch of its contrast doubles that.
+        bound = 2 if variant == "half-transparent" else 1
+        assert np.abs(in_page(page, pictures) - expected).max() <= bound, variant
 
 
 def test_pictures_of_any_shape_are_centred_alike(open_page, url):

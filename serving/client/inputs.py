@@ -1,5 +1,6 @@
 """What a caller hands in, checked and cut into batches of one kind."""
 
+import io
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from PIL import Image
 
 from serving.errors import InputError
-from serving.picture_files import read_picture, to_png, upright
+from serving.picture_files import MAX_PIXELS, make_upright, read_picture, turn_upright
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +21,8 @@ Inputs: TypeAlias = "Input | Iterable[Input]"
 
 #: A batch holds less, unless one picture alone is larger. As base64, four thirds of it.
 BATCH_BYTES = 3 * 1024 * 1024
+
+_PNG_MODES = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
 
 
 @dataclass(frozen=True)
@@ -111,9 +114,9 @@ def _is_array(value: object) -> bool:
 
 def _encode(value: Any) -> tuple[Signature, list[bytes]]:
     if isinstance(value, bytes):
-        return PICTURES, [upright(value)]
+        return PICTURES, [make_upright(value)]
     if isinstance(value, Image.Image):
-        return PICTURES, [to_png(value)]
+        return PICTURES, [_to_png(value)]
     if _is_array(value):
         from serving.client.arrays import to_pixels
 
@@ -122,3 +125,21 @@ def _encode(value: Any) -> tuple[Signature, list[bytes]]:
         f"{type(value).__name__}; expected a path, the bytes of a PNG or JPEG file, a PIL image or "
         "a NumPy array"
     )
+
+
+def _to_png(image: Image.Image) -> bytes:
+    if not 0 < image.width * image.height <= MAX_PIXELS:
+        raise InputError(
+            f"{image.width}x{image.height} pixels; pictures may have 1 to {MAX_PIXELS:,}"
+        )
+    if image.mode in ("F", "I"):
+        raise InputError(f"PIL image of mode {image.mode}, of unknown range; convert it to mode L")
+    buffer = io.BytesIO()
+    try:
+        image = turn_upright(image)
+        if image.mode not in _PNG_MODES:
+            image = image.convert("RGBA" if image.mode in ("La", "PA", "RGBa") else "RGB")
+        image.save(buffer, "PNG", compress_level=1)
+    except (OSError, SyntaxError, ValueError) as error:  # an image is decoded when first used
+        raise InputError(f"PIL image that cannot be decoded: {error}") from error
+    return buffer.getvalue()
