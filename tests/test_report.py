@@ -21,7 +21,7 @@ from components.splits import split_batches
 from export.facts import Facts, wilson_interval
 from export.hashes import sha256_of_directory
 from export.model_card import model_card
-from pipeline.report import charts
+from pipeline.report import charts, drawing
 from pipeline.report.latency import with_latency
 from pipeline.report.page import render
 from pipeline.report.write import read, write_report
@@ -327,7 +327,7 @@ class TestPage:
             assert "var(--muted)" in chart.svg
             assert 'id="figure_1"' not in chart.svg
             picture = Image.open(io.BytesIO(chart.png))
-            assert picture.width == round(150 * charts.WIDTH), name
+            assert picture.width == round(150 * drawing.WIDTH), name
             assert len(picture.convert("RGB").getcolors(1_000_000)) > 20
 
 
