@@ -329,6 +329,63 @@ class Pictures(_Part):
     mistakes: list[Mistake] = []
 
 
+class Histogram(_Part):
+    """The edges of the bins, and the shares in each of the reference and of the requests."""
+
+    edges: list[float]
+    reference: list[float]
+    requests: list[float]
+
+
+class FeatureDrift(_Part):
+    """How a feature of the requests compares with the reference, see `pipeline.drift.comparison`.
+
+    Attributes:
+        feature: its name.
+        reference: median in the reference; of the class mix the most frequent digit's share.
+        requests: the same in the requests.
+        distance: 0 to 1.
+        p_value: corrected for all features.
+        is_drift: it is below the false-alarm rate.
+        histogram: of both.
+    """
+
+    feature: str
+    reference: float
+    requests: float
+    distance: float
+    p_value: float
+    is_drift: bool
+    histogram: Histogram
+
+
+class Drift(_Part):
+    """What `digits drift` found.
+
+    Attributes:
+        checked: when, ISO 8601 with a time zone.
+        version: whose requests.
+        digits: how many were compared.
+        alpha: the false-alarm rate of the whole check, 0 to 1.
+        skipped_records: of the log, of other versions or of no digits.
+        drift: any feature has drifted.
+        features: all that were compared.
+    """
+
+    checked: str
+    version: int
+    digits: int
+    alpha: float
+    skipped_records: int
+    drift: bool
+    features: list[FeatureDrift]
+
+    @property
+    def drifted(self) -> list[str]:
+        """The names of the features that have drifted."""
+        return [found.feature for found in self.features if found.is_drift]
+
+
 class Facts(_Part):
     """All facts of a run."""
 
@@ -344,6 +401,7 @@ class Facts(_Part):
     components: list[Component] = []
     lineage: Lineage = Lineage()
     pictures: Pictures | None = None
+    drift: Drift | None = None
 
     @property
     def refused(self) -> list[str]:

@@ -21,7 +21,7 @@ from components.splits import split_batches
 from export.facts import Facts, wilson_interval
 from export.hashes import sha256_of_directory
 from export.model_card import model_card
-from pipeline.report import charts
+from pipeline.report import charts, drawing
 from pipeline.report.latency import with_latency
 from pipeline.report.page import render
 from pipeline.report.write import read, write_report
@@ -127,6 +127,20 @@ def made() -> dict:
                 }
             ],
         },
+        "drift": {
+            **{"checked": "2026-02-03T04:05:06+00:00", "version": 18, "digits": 1234},
+            **{"alpha": 0.01, "skipped_records": 5, "drift": True},
+            "features": [
+                {
+                    **{"feature": name, "reference": 0.125, "requests": 0.25, "distance": 0.3},
+                    **{"p_value": 0.002 if name == "slant" else 1.0, "is_drift": name == "slant"},
+                    "histogram": {
+                        **{"edges": [0, 1, 2], "reference": [0.4, 0.6], "requests": [0.5, 0.5]}
+                    },
+                }
+                for name in ("ink mass", "slant", "class mix")
+            ],
+        },
     }
 
 
@@ -138,7 +152,7 @@ def refused(gate: str) -> dict:
         if (gate, later) != ("model", "servability"):  # which do not wait for each other
             del facts["gates"][later]
     facts["gates"][gate] = {"blessed": False, "reason": "too <bad>; and slow"}
-    facts["pushed"] = None
+    facts["pushed"] = facts["drift"] = None
     if gate != "edge":
         facts["edge"] = None
     if gate == "data":
@@ -290,6 +304,7 @@ class TestPage:
             "a < b",
             "Skipped: Pusher",
             "Latency was not measured",
+            "✗ drift of slant",
         ):
             assert words in page.text
         assert "None" not in page.text
@@ -312,7 +327,7 @@ class TestPage:
             assert "var(--muted)" in chart.svg
             assert 'id="figure_1"' not in chart.svg
             picture = Image.open(io.BytesIO(chart.png))
-            assert picture.width == round(150 * charts.WIDTH), name
+            assert picture.width == round(150 * drawing.WIDTH), name
             assert len(picture.convert("RGB").getcolors(1_000_000)) > 20
 
 
@@ -446,6 +461,26 @@ class TestWriting:
         assert ("edge.variants.uint8.latency_us", "15.25") in {n[:2] for n in page.numbers}
         assert "Latency was not measured" not in page.text
 
+    def test_the_last_drift_check_is_shown_for_its_version_only(self, digits, root):
+        check = made()["drift"]
+        (root / "drift").mkdir()
+        path = root / "drift" / "drift.json"
+        facts = made()
+        del facts["drift"]
+        page = write_report(facts, root / "report" / "20260105-030405")
+        none = "No requests have been compared"
+        assert none in page.read_text()
+        for version, shown in ((17, False), (18, True)):
+            path.write_text(json.dumps({**check, "version": version}))
+            assert digits("report", "--root", root).code == 0
+            text = page.read_text()
+            assert (none in text, "✗ drift of slant" in text) == (not shown, shown)
+            assert ('data-picture="drift"' in text) == shown
+        path.write_text("{}")
+        outcome = digits("report", "--root", root)
+        assert outcome.code == 2
+        assert f"{path}: damaged; run `digits drift` again" in outcome.err
+
 
 class TestRun:
     @pytest.fixture(scope="class")
@@ -465,7 +500,7 @@ class TestRun:
         assert_shown(facts, page.numbers)
         assert len(page.numbers) > 150
         pictures = {a["data-picture"] for _, a in page.attributes if "data-picture" in a}
-        assert pictures == {*charts.CHARTS, "mistakes", "means"}
+        assert pictures == {*charts.CHARTS, "mistakes", "means"} - {"drift"}
         assert f"Version {facts['pushed']['version']} pushed" in page.text
 
     def test_the_facts_are_those_of_the_artifacts(self, pipeline_run, facts):

@@ -58,48 +58,66 @@ def _drift(options: argparse.Namespace) -> None:
 
 def _compare(options: argparse.Namespace, console: Any) -> list[str]:
     """Prints and writes the comparison; returns the features that have drifted."""
+    import datetime
+    from dataclasses import asdict
+
+    from export.facts import Drift, FeatureDrift
     from pipeline.atomic import replace_file
     from pipeline.config import RunRoot
     from pipeline.drift import outputs
     from pipeline.drift.comparison import compare
-    from pipeline.drift.features import picture_features, prediction_features
+    from pipeline.drift.features import PICTURE_FEATURES
+    from pipeline.drift.histograms import histogram
     from pipeline.drift.reference import reference_of
     from pipeline.drift.requests import read_requests
     from pipeline.release.versions import pushed_versions, version_of
 
     root = RunRoot(options.root)
     requests = read_requests(options.log, options.version)
-    digits = len(requests.images)
-    if digits < MIN_DIGITS:
+    if requests.digits < MIN_DIGITS:
         raise InputError(
-            f"--log: {digits} digits of version {requests.version}; at least {MIN_DIGITS} are "
-            "needed: log more, or a greater sampling_rate"
+            f"--log: {requests.digits} digits of version {requests.version}; at least "
+            f"{MIN_DIGITS} are needed: log more, or a greater sampling_rate"
         )
     version = version_of(pushed_versions(root), requests.version)
     reference = reference_of(root, version, options.data)
-    features = picture_features(requests.images)
-    if len(requests.probabilities) >= MIN_DIGITS:
-        features |= prediction_features(requests.probabilities)
+    features = {
+        name: values
+        for name, values in requests.features.items()
+        if name in PICTURE_FEATURES or len(values) >= MIN_DIGITS
+    }
     comparisons = compare(reference, features, alpha=options.alpha)
-    drifted = [found.feature for found in comparisons if found.is_drift]
-
-    facts = {"version": version.number, "digits": digits, "alpha": options.alpha}
-    facts |= {"skipped_records": requests.skipped, "drift": bool(drifted)}
+    drift = Drift(
+        checked=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        version=version.number,
+        digits=requests.digits,
+        alpha=options.alpha,
+        skipped_records=requests.skipped,
+        drift=any(found.is_drift for found in comparisons),
+        features=[
+            FeatureDrift(
+                **asdict(found),
+                histogram=histogram(
+                    found.feature, reference[found.feature], features[found.feature]
+                ),
+            )
+            for found in comparisons
+        ],
+    )
     out = options.out or root.path / "drift"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        replace_file(out / "drift.json", outputs.to_json(comparisons, facts) + "\n")
-        outputs.write_plot(out / "drift.png", comparisons, reference, features)
+        replace_file(out / "drift.json", drift.model_dump_json(indent=1) + "\n")
+        outputs.write_plot(out / "drift.png", drift)
         if options.metrics_file:
-            text = outputs.to_prometheus(comparisons, digits=digits, version=version.number)
-            replace_file(options.metrics_file, text)
+            replace_file(options.metrics_file, outputs.to_prometheus(drift))
     except OSError as error:
         raise InputError(f"{error.filename or out}: {error.strerror}") from error
-    console.print(outputs.to_table(comparisons))
+    console.print(outputs.to_table(drift))
     console.print(
-        f"{digits:,} digits of version {version.number}; {requests.skipped} records skipped; false "
-        f"alarms: at most {options.alpha:.2%} of such commands",
+        f"{drift.digits:,} digits of version {drift.version}; {drift.skipped_records} records "
+        f"skipped; false alarms: at most {options.alpha:.2%} of such commands",
         highlight=False,
     )
     console.print(f"plot: {out / 'drift.png'}", soft_wrap=True, highlight=False)
-    return drifted
+    return drift.drifted

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-CHUNK = 5000
+CHUNK = 256
 #: Figures of the pictures, in the order of the table.
 PICTURE_FEATURES = (
     "ink mass",

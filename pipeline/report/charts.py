@@ -1,119 +1,22 @@
-"""The charts of a report: each drawn once, as SVG for the page and as a PNG file.
+"""The charts of a report, one function each."""
 
-They are drawn in the colours of `LIGHT`, which in the SVG become the page's own variables, so
-that they follow its light and its dark look.
-"""
-
-import io
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
-import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from export.facts import SEED_CLAIM, Facts, Ink, Interval, Stress, wilson_interval
-
-#: The page's colours, by the name of their CSS variable.
-LIGHT = {
-    "ink": "#1c2230",
-    "muted": "#667085",
-    "line": "#dfe3ea",
-    "accent": "#2f6bea",
-    "second": "#d9730d",
-    "third": "#7a5bd6",
-    "good": "#16865a",
-    "bad": "#cf3434",
-}
-WIDTH = 5.0  # inches: of a phone, for letters of the size that they have there
-_STYLE = {
-    "font.family": "DejaVu Sans",  # the one that matplotlib brings
-    "font.size": 9,
-    "text.color": LIGHT["ink"],
-    "axes.edgecolor": LIGHT["line"],
-    "axes.labelcolor": LIGHT["muted"],
-    "axes.titlecolor": LIGHT["ink"],
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": LIGHT["line"],
-    "grid.linewidth": 0.7,
-    "xtick.color": LIGHT["muted"],
-    "ytick.color": LIGHT["muted"],
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "digits",
-}
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A chart in both forms.
-
-    Attributes:
-        svg: an `<svg>` element without references to anything outside it.
-        png: a PNG file.
-    """
-
-    svg: str
-    png: bytes
+from pipeline.report.drawing import LIGHT, Chart, in_percent, new_figure, new_rows, style, to_chart
+from pipeline.report.drift_chart import draw_drift
 
 
 def draw(facts: Facts) -> dict[str, Chart]:
     """Draws the charts that the facts allow, by name."""
-    with matplotlib.rc_context(_STYLE):
+    with style():
         figures = {name: chart(facts) for name, chart in CHARTS.items()}
-        return {name: _chart(name, figure) for name, figure in figures.items() if figure}
-
-
-def _chart(name: str, figure: Figure) -> Chart:
-    svg, png = io.StringIO(), io.BytesIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(svg, format="svg", transparent=True, metadata=nothing)
-    figure.savefig(png, format="png", dpi=150, facecolor="white", metadata={"Software": None})
-    return Chart(_themed(name, svg.getvalue()), png.getvalue())
-
-
-def _themed(name: str, svg: str) -> str:
-    """Makes a file of matplotlib an element of the page: its colours, its font, no equal ids."""
-    svg = svg[svg.index("<svg") :]
-    for variable, colour in LIGHT.items():
-        svg = svg.replace(colour, f"var(--{variable})")
-    svg = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--font)", svg)
-    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
-    return re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
-
-
-def _figure(height: float, *, left: float = 0.55, top: float = 0.1, bottom: float = 0.5) -> Figure:
-    """Makes a figure with fixed margins, inches: to find the best ones takes half of a drawing."""
-    figure = Figure((WIDTH, height))
-    figure.subplots_adjust(
-        left=left / WIDTH, right=1 - 0.15 / WIDTH, top=1 - top / height, bottom=bottom / height
-    )
-    return figure
-
-
-def _rows(count: int, *, left: float, top: float = 0.1, pitch: float = 0.27) -> tuple[Figure, Axes]:
-    """Makes axes with a name for each of so many rows."""
-    figure = _figure(pitch * count + 0.6 + top, left=left, top=top)
-    axes = figure.subplots()
-    axes.set_ylim(count - 0.5, -0.6)
-    axes.tick_params(axis="y", length=0, labelcolor=LIGHT["ink"])
-    axes.spines["left"].set_visible(False)
-    axes.grid(axis="x")
-    axes.locator_params(axis="x", nbins=6)
-    return figure, axes
-
-
-def _percent(axis: Axis) -> None:
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
+        return {name: to_chart(name, figure) for name, figure in figures.items() if figure}
 
 
 def _accuracy(facts: Facts) -> Figure | None:
@@ -127,7 +30,7 @@ def _accuracy(facts: Facts) -> Figure | None:
     for name, variant in facts.edge.variants.items() if facts.edge else ():
         colour = "bad" if variant.refusals else "second"
         rows.append((f"edge {name}", variant.accuracy, variant.interval_95, colour))
-    figure, axes = _rows(len(rows), left=1.55, top=0.3)
+    figure, axes = new_rows(len(rows), left=1.55, top=0.3)
     for row, (_, accuracy, (low, high), colour) in enumerate(rows):
         axes.plot([low, high], [row, row], color=LIGHT[colour], linewidth=2.5, alpha=0.45)
         axes.plot([accuracy], [row], "o", color=LIGHT[colour], markersize=6)
@@ -136,7 +39,7 @@ def _accuracy(facts: Facts) -> Figure | None:
         SEED_CLAIM, -0.75, f"claim {SEED_CLAIM:.1%}", color=LIGHT["good"], ha="center", fontsize=8
     )
     axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
-    _percent(axes.xaxis)
+    in_percent(axes.xaxis)
     axes.set_xlabel("test accuracy, with its 95 % interval")
     return figure
 
@@ -144,7 +47,7 @@ def _accuracy(facts: Facts) -> Figure | None:
 def _training(facts: Facts) -> Figure | None:
     if not facts.model:
         return None
-    figure = _figure(2.8, top=0.3)
+    figure = new_figure(2.8, top=0.3)
     panels = figure.subplots(1, 2, gridspec_kw={"wspace": 0.36})
     for name, label, colour in (("", "train", "accent"), ("val_", "validation", "second")):
         losses = facts.model.curve(f"{name}loss")
@@ -180,7 +83,7 @@ def _confusion(facts: Facts) -> Figure | None:
         return None
     matrix = facts.model.confusion_matrix
     worst = facts.model.confusions[0].count if facts.model.confusions else 1
-    figure = _figure(4.8, left=0.45)
+    figure = new_figure(4.8, left=0.45)
     axes = figure.subplots()
     for actual, row in enumerate(matrix):
         for predicted, count in enumerate(row):
@@ -220,7 +123,7 @@ def _recall(facts: Facts) -> Figure | None:
     if not facts.model:
         return None
     model = facts.model
-    figure, axes = _rows(len(model.recall), left=0.55, top=0.3, pitch=0.4)
+    figure, axes = new_rows(len(model.recall), left=0.55, top=0.3, pitch=0.4)
     for digit, (recall, (low, high)) in enumerate(
         zip(model.recall, model.recall_interval_95, strict=True)
     ):
@@ -230,7 +133,7 @@ def _recall(facts: Facts) -> Figure | None:
     axes.axvline(model.accuracy, color=LIGHT["muted"], linestyle="--", linewidth=1)
     axes.text(model.accuracy, -0.75, "all digits", color=LIGHT["muted"], ha="center", fontsize=8)
     axes.set_yticks(range(len(model.recall)))
-    _percent(axes.xaxis)
+    in_percent(axes.xaxis)
     axes.set_xlabel("recall, with its 95 % interval")
     axes.set_ylabel("digit")
     return figure
@@ -240,7 +143,7 @@ def _calibration(facts: Facts) -> Figure | None:
     if not facts.model or not facts.model.calibration:
         return None
     bins = facts.model.calibration
-    figure = _figure(5.2, left=0.7)
+    figure = new_figure(5.2, left=0.7)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     upper.plot([0, 1], [0, 1], color=LIGHT["muted"], linestyle="--", linewidth=1)
     upper.text(0.2, 0.23, "as sure as right", color=LIGHT["muted"], fontsize=8, rotation=38)
@@ -256,7 +159,7 @@ def _calibration(facts: Facts) -> Figure | None:
     )
     upper.set_ylabel("share that is right, with its 95 % interval")
     upper.set_ylim(-0.03, 1.05)
-    _percent(upper.yaxis)
+    in_percent(upper.yaxis)
     lower.bar(
         [part.lower for part in bins],
         [part.count for part in bins],
@@ -269,7 +172,7 @@ def _calibration(facts: Facts) -> Figure | None:
     lower.set_ylabel("digits")
     lower.set_xlabel("probability of the first choice")
     lower.set_xlim(0, 1.01)
-    _percent(lower.xaxis)
+    in_percent(lower.xaxis)
     for axes in (upper, lower):
         axes.grid(axis="y")
     return figure
@@ -279,7 +182,7 @@ def _stress(facts: Facts) -> Figure | None:
     stress = facts.edge.stress if facts.edge else None
     if not stress:
         return None
-    figure, axes = _rows(len(stress.disturbances), left=2.05, top=0.3)
+    figure, axes = new_rows(len(stress.disturbances), left=2.05, top=0.3)
     _dumbbells(axes, stress)
     return figure
 
@@ -299,7 +202,7 @@ def _dumbbells(axes: Axes, stress: Stress) -> None:
         preprocessed, rows, "o", color=LIGHT["accent"], label="through preprocessing", markersize=7
     )
     axes.set_yticks(rows, list(stress.disturbances))
-    _percent(axes.xaxis)
+    in_percent(axes.xaxis)
     axes.set_xlabel("accuracy of the edge model")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2)
 
@@ -308,7 +211,7 @@ def _sizes(facts: Facts) -> Figure | None:
     if not facts.edge or not facts.edge.variants:
         return None
     variants = facts.edge.variants
-    figure, axes = _rows(len(variants), left=0.9)
+    figure, axes = new_rows(len(variants), left=0.9)
     colours = [LIGHT["bad" if variant.refusals else "accent"] for variant in variants.values()]
     kilobytes = [variant.bytes / 1000 for variant in variants.values()]
     bars = axes.barh(list(variants), kilobytes, color=colours, alpha=0.75, height=0.6)
@@ -321,7 +224,7 @@ def _sizes(facts: Facts) -> Figure | None:
 def _labels(facts: Facts) -> Figure | None:
     if not facts.data:
         return None
-    figure = _figure(2.5, top=0.3, left=0.7)
+    figure = new_figure(2.5, top=0.3, left=0.7)
     axes = figure.subplots()
     splits = facts.data.splits
     width = 0.8 / len(splits)
@@ -332,7 +235,7 @@ def _labels(facts: Facts) -> Figure | None:
     axes.set_xticks(range(10))
     axes.tick_params(axis="x", length=0, labelcolor=LIGHT["ink"])
     axes.grid(axis="y")
-    _percent(axes.yaxis)
+    in_percent(axes.yaxis)
     axes.set_ylabel("share of the split")
     axes.set_xlabel("digit")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
@@ -346,7 +249,7 @@ def _split_colour(index: int) -> str:
 def _ink(facts: Facts) -> Figure | None:
     if not facts.pictures:
         return None
-    figure = _figure(2.5, top=0.3, left=0.7)
+    figure = new_figure(2.5, top=0.3, left=0.7)
     axes = figure.subplots()
     _histograms(axes, facts.pictures.ink)
     return figure
@@ -365,8 +268,8 @@ def _histograms(axes: Axes, ink: Ink) -> None:
             alpha=0.3 if index == 0 else 1,
         )
     axes.grid(axis="y")
-    _percent(axes.xaxis)
-    _percent(axes.yaxis)
+    in_percent(axes.xaxis)
+    in_percent(axes.yaxis)
     axes.set_xlabel("ink: mean pixel, 100 % is all white")
     axes.set_ylabel("share of the split")
     axes.legend(loc="upper right")
@@ -377,7 +280,7 @@ def _components(facts: Facts) -> Figure | None:
     if not components:
         return None
     height = 0.9 + 0.25 * len(components)
-    figure = _figure(height, left=1.5, top=0.35, bottom=0.35)
+    figure = new_figure(height, left=1.5, top=0.35, bottom=0.35)
     panels = figure.subplots(1, 2, sharey=True, gridspec_kw={"wspace": 0.08})
     names = [part.name for part in components]
     for axes, title, values, fmt, colour in (
@@ -411,4 +314,5 @@ CHARTS: dict[str, Callable[[Facts], Figure | None]] = {
     "labels": _labels,
     "ink": _ink,
     "components": _components,
+    "drift": lambda facts: draw_drift(facts.drift) if facts.drift else None,
 }

@@ -32,6 +32,7 @@ def _report(options: argparse.Namespace) -> None:
     from rich.console import Console
 
     from pipeline.config import RunRoot
+    from pipeline.report.drift import with_drift
     from pipeline.report.latency import with_latency
     from pipeline.report.write import find, read, write_report
 
@@ -39,7 +40,8 @@ def _report(options: argparse.Namespace) -> None:
     with stderr_to(None, verbose=options.verbose):
         root = RunRoot(options.root)
         directory = find(root, options.version)
-        page = write_report(with_latency(read(directory), root.path), directory)
+        values = with_drift(with_latency(read(directory), root.path), root.path)
+        page = write_report(values, directory)
         console.print(f"report: {page}", soft_wrap=True, highlight=False)
         if options.open and not webbrowser.open(page.absolute().as_uri()):
             console.print("no browser here to open it", highlight=False)

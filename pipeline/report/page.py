@@ -26,6 +26,7 @@ PANELS = {
     "stress": "Stress",
     "edge": "Edge variants",
     "data": "Data",
+    "drift": "Drift",
     "components": "Time and memory",
     "lineage": "Lineage",
 }
@@ -52,6 +53,9 @@ FORMS: dict[str, Callable[[Any], str]] = {
     "claim": lambda value: f"{value:.1%}".replace("%", f"{NBSP}%"),
     "points": lambda value: f"{value * 100:.2f}",
     "signed": lambda value: f"{value:+.2f}",
+    "figure_percent": lambda value: f"{100 * value:.3g}{NBSP}%",
+    "distance": lambda value: f"{value:.3f}",
+    "p_value": lambda value: f"{value:.2g}",
     "figure": lambda value: f"{value:.4g}",
     "kilobytes": lambda value: f"{value / 1000:.1f}{NBSP}kB",
     "microseconds": lambda value: f"{value:.1f}{NBSP}µs",
@@ -139,7 +143,8 @@ def render(facts: Facts, charts: Mapping[str, Chart]) -> str:
         panels=list(PANELS.items()),
         gates={name: facts.gates.get(name) for name in GATES},
         verdict=verdict(facts),
-        started=_when(facts),
+        started=_when(facts.run.started) if facts.run else "",
+        checked=_when(facts.drift.checked) if facts.drift else "",
         raw=raw,
         show=show,
         number=lambda value, form: FORMS[form](value),
@@ -171,10 +176,8 @@ def _reader(facts: Facts) -> Callable[[FactPath], Any]:
     return raw
 
 
-def _when(facts: Facts) -> str:
-    if not facts.run:
-        return ""
-    return datetime.datetime.fromisoformat(facts.run.started).strftime("%-d %B %Y, %H:%M %Z")
+def _when(moment: str) -> str:
+    return datetime.datetime.fromisoformat(moment).strftime("%-d %B %Y, %H:%M %Z")
 
 
 def _claim_place(facts: Facts) -> str:
