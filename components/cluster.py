@@ -27,7 +27,7 @@ def require_no_cluster() -> None:
     if (workers := _workers_in_environment()) > 1:
         raise InputError(
             f"TF_CONFIG: describes {workers} workers, but a whole pipeline runs on one machine; "
-            "unset it, or let the workers run the Trainer alone: README, "
+            "unset it, or let the workers run the Trainer alone: docs/scale.md, "
             '"Training on several machines"'
         )
 

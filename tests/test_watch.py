@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,12 @@ class Runs:
     def __init__(self, root: RunRoot):
         self.spans: list[int] = []
         self.fails = False
+        self.meanwhile: Callable[[], object] = lambda: None
         self._root = root
 
     def __call__(self, span: int) -> int:
         self.spans.append(span)
+        self.meanwhile()
         if self.fails:
             return 2
         self._root.path.mkdir(exist_ok=True)
@@ -123,6 +126,37 @@ def test_a_new_watcher_goes_on_where_the_last_one_was(tmp_path, watcher, root, r
     time.sleep(POLL)
     Watcher(f"{tmp_path}/span-{{SPAN}}", root, runs, poll_seconds=POLL).look()
     assert runs.spans == [1, 2]
+
+
+def test_a_span_that_arrives_during_a_run_is_next(tmp_path, watcher, runs, capsys):
+    arrive(tmp_path, 1)
+    time.sleep(POLL)
+    runs.meanwhile = lambda: arrive(tmp_path, 2)
+    watcher.look()
+    assert runs.spans == [1]
+    runs.meanwhile = lambda: None
+    watcher.look()
+    time.sleep(POLL)
+    watcher.look()
+    assert runs.spans == [1, 2]
+    assert capsys.readouterr().out.splitlines() == [
+        f"span {span}: {what}" for span in (1, 2) for what in ("training", "pushed")
+    ]
+
+
+def test_a_span_whose_run_was_killed_is_trained_on_again(tmp_path, watcher, root, runs):
+    arrive(tmp_path, 1)
+    time.sleep(POLL)
+
+    def die() -> None:
+        raise SystemExit
+
+    runs.meanwhile = die
+    with pytest.raises(SystemExit):
+        watcher.look()
+    runs.meanwhile = lambda: None
+    Watcher(f"{tmp_path}/span-{{SPAN}}", root, runs, poll_seconds=POLL).look()
+    assert runs.spans == [1, 1]
 
 
 def test_a_run_in_the_same_root_is_waited_for(tmp_path, watcher, root, runs):

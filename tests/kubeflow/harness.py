@@ -140,6 +140,12 @@ class Run:
                 self.tasks[name].seconds = time.monotonic() - started
                 yield name, self.tasks[name]
 
+    @property
+    def state(self) -> str:
+        """The run's, as the API gives it: what was skipped or omitted is no failure."""
+        failed = any(task.state == "failed" for task in self.tasks.values())
+        return "FAILED" if failed else "SUCCEEDED"
+
     def _run_task(self, name: str, task: pb.PipelineTaskSpec) -> TaskRun:
         if any(self.tasks[upstream].state != "succeeded" for upstream in task.dependent_tasks):
             return TaskRun("omitted")

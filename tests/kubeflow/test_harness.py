@@ -145,6 +145,7 @@ def test_a_command_that_fails(store, tmp_path):
     done = run(store, tmp_path, text="seven")
     assert done.tasks["fail"].state == "failed"
     assert done.tasks["fail"].log == "no luck\n"
+    assert done.state == "FAILED"
 
 
 @pytest.mark.parametrize(

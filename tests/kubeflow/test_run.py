@@ -1,6 +1,6 @@
 """Our package in the harness: one task by default, all of them with `make test-kubeflow`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from components.sources import SAMPLE_FILE, locate
+from tests.conftest import Outcome
+from tests.kubeflow.fake_api import FakeKubeflow
 from tests.kubeflow.harness import Run, TaskRun, load
 from tests.kubeflow.object_store import ObjectStore
 
@@ -89,3 +91,33 @@ def test_the_whole_package_runs_twice(package, store, tmp_path, sample):
     served = tf.saved_model.load(str(tmp_path / "models" / "serving" / "digits" / found[1]))
     answer = served.signatures["serving_default"](images=tf.constant(images))
     assert np.mean(answer["label"].numpy() == edge_labels) > 0.99
+
+
+@pytest.mark.slow
+def test_a_gate_that_refuses_is_a_success_to_kubeflow_but_not_to_submit(
+    package, store, tmp_path, digits: Callable[..., Outcome], kubeflow: FakeKubeflow
+):
+    models = f"s3://digits/{tmp_path.name}/models"
+    parameters = {
+        "epochs": 1,
+        "min_accuracy": 0.9999,
+        "serving_directory": f"{models}/serving/digits",
+        "edge_directory": f"{models}/edge",
+    }
+    run = make_run(package, store, f"s3://digits/{tmp_path.name}/root", tmp_path, parameters)
+    for name, task in run.run():
+        print(f"{name:<20} {task.state:<10} {task.seconds:6.1f} s", flush=True)
+        assert task.state != "failed", f"{name}: {task.log[-3000:]}"
+    behind_the_gate = {"TFLiteExporter", "EdgeEvaluator", "EdgePusher", "Pusher"}
+    states = {name: task.state for name, task in run.tasks.items()}
+    assert {name for name, state in states.items() if state != "succeeded"} == behind_the_gate
+    assert states["TFLiteExporter"] == "skipped"
+    assert run.state == "SUCCEEDED"
+    assert not store.list(models)
+
+    shown = {name: state.upper() for name, state in states.items() if state != "omitted"}
+    kubeflow.progress = [(run.state, shown)]
+    outcome = digits("submit", package, "--host", kubeflow.url, "--interval", "0.02", "--wait")
+    assert outcome.code == 1
+    assert outcome.err.startswith("digits: a gate refused: TFLiteExporter did not run; nothing")
+    assert outcome.err.count("\n") == 1
