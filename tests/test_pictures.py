@@ -76,7 +76,7 @@ VARIANTS = {
     "colour": lambda i: encode_png(np.stack([i, i // 2, 255 - i], -1)),
     "black on transparent": lambda i: encode_png(np.stack([0 * i, 0 * i, 0 * i, i], -1)),
     "grey on transparent": lambda i: encode_png(np.stack([0 * i, i], -1)),
-    "half-transparent": lambda i: encode_png(np.stack([i // 4, i // 8, 0 * i, i // 2], -1)),
+    "half-transparent": lambda i: encode_png(np.stack([i // 4, i // 8, 0 * i, i - i // 4], -1)),
     "half-transparent grey": lambda i: encode_png(np.stack([0 * i, i // 2], -1)),
     "transparent palette": lambda i: saved(palette(i), transparency=bytes(range(256))),
     "one transparent grey": lambda i: saved(Image.fromarray(i), transparency=0),
