@@ -92,7 +92,10 @@ def _decode(data: bytes) -> Image.Image:
 
 
 def _open(data: bytes) -> Image.Image:
-    picture = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
+    try:
+        picture = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
+    except Image.DecompressionBombError as error:  # beyond a bound of Pillow's own, above ours
+        raise InputError(f"too many pixels; pictures may have at most {MAX_PIXELS:,}") from error
     if picture.width * picture.height > MAX_PIXELS:
         raise InputError(
             f"{picture.width}x{picture.height} pixels; pictures may have at most {MAX_PIXELS:,}"
