@@ -460,9 +460,7 @@ def test_page_and_python_agree_within_one_grey_level(open_page, url, sample):
     for variant, make in {**VARIANTS, "photo": jpeg_photo}.items():
         pictures = [make(image) for image in sample[0][::250]]
         expected = np.stack([centre_digit(to_grey(picture)) for picture in pictures])
-        # A browser rounds what is half transparent, and the stretch of its contrast doubles that.
-        bound = 2 if variant == "half-transparent" else 1
-        assert np.abs(in_page(page, pictures) - expected).max() <= bound, variant
+        assert np.abs(in_page(page, pictures) - expected).max() <= 1, variant
 
 
 def test_pictures_of_any_shape_are_centred_alike(open_page, url):
