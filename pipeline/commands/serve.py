@@ -39,18 +39,20 @@ def _serve(options: argparse.Namespace) -> None:
 
     root = RunRoot(options.root)
     litert = options.backend == "litert"
-    named = options.model_config_file or options.model_base_path
-    if not named and not litert and root.server_config.exists():
-        _serve_releases(options, root)
-    elif not named:
-        options.model_base_path = str(root.edge if litert else root.serving)
-        latest_version(Path(options.model_base_path))  # says what to do if there is none
-    serve(options, litert=litert)
+    if options.model_config_file or options.model_base_path:
+        serve(options, litert=litert)
+        return
+    options.model_base_path = str(root.edge if litert else root.serving)
+    latest_version(Path(options.model_base_path))  # says what to do if there is none
+    if root.server_config.exists():
+        _serve_releases(options, root, litert=litert)
+    else:
+        serve(options, litert=litert)
 
 
-def _serve_releases(options: argparse.Namespace, root: "RunRoot") -> None:
+def _serve_releases(options: argparse.Namespace, root: "RunRoot", *, litert: bool) -> None:
     """Starts from what `digits release` has chosen."""
-    from pipeline.release.server_config import base_path_of
+    from pipeline.release.server_config import base_path_of, edge_config
 
     base_path = base_path_of(root.server_config, options.model_name)
     if base_path != str(root.serving.absolute()):
@@ -58,5 +60,10 @@ def _serve_releases(options: argparse.Namespace, root: "RunRoot") -> None:
             f"{root.server_config}: is for a server that finds {options.model_name} in "
             f"{base_path}; name what to serve: --model_config_file or --model_base_path"
         )
-    options.model_config_file = str(root.server_config)
     options.allow_version_labels_for_unavailable_models = True  # nothing is loaded yet
+    if litert:
+        config = edge_config(root.server_config, options.model_name, root.edge.absolute())
+        serve(options, litert=True, config=config)
+    else:
+        options.model_config_file = str(root.server_config)
+        serve(options)
