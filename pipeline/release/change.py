@@ -196,7 +196,9 @@ def _change(
         raise InputError(f"--server {error} Then give the same command again") from error
     history.finished().write(root.releases)
     served = "served" if labels != before.labels else "served as before"
-    report(f"{served}: " + ", ".join(f"{label} {number}" for label, number in sorted(labels.items())))
+    report(
+        f"{served}: " + ", ".join(f"{label} {number}" for label, number in sorted(labels.items()))
+    )
 
 
 @contextlib.contextmanager
