@@ -20,10 +20,10 @@ from export.bundle import is_quantised
 from export.edge_model import DEFAULT_VARIANT, DESCRIPTION_FILE
 from export.hashes import sha256_of_directory
 from pipeline.config import RunRoot
+from pipeline.release.current import current_version
 from serving.client import Client
 from serving.errors import InputError
 from serving.pictures import encode_png
-from serving.predict import latest_version
 
 BATCH = 500
 START_SECONDS = 120
@@ -248,13 +248,13 @@ def web_engines(edge: Path) -> Iterator[Found]:
         )
 
 
-def latest_edge(root: RunRoot) -> tuple[Path, Path]:
-    """Returns the directories of the latest edge model, and of the served model of its version.
+def current_edge(root: RunRoot) -> tuple[Path, Path]:
+    """Returns the directories of the current edge model, and of the served model of its version.
 
     Raises:
         InputError: there is none, or they are not of the same version.
     """
-    edge, served = latest_version(root.edge), latest_version(root.serving)
+    edge, served = current_version(root, root.edge), current_version(root, root.serving)
     if edge.name != served.name:
         raise InputError(f"{root.path}: edge model {edge.name}, but served model {served.name}")
     return edge, served

@@ -138,7 +138,7 @@ def show_parity(
         GateRefused: the contract is broken.
         InputError: there is no pushed model, or an option is wrong.
     """
-    edge, served = engines.latest_edge(root)
+    edge, served = engines.current_edge(root)
     digits = (_golden_digits(edge) if data is None else _test_digits(data))[:count]
     missing: list[Missing] = []
     with contextlib.ExitStack() as stack, console.status("comparing") as status:

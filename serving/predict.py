@@ -1,4 +1,4 @@
-"""`digits predict`: the label of picture files, from the latest pushed model."""
+"""`digits predict`: the label of picture files, from a pushed model."""
 
 import os
 from collections.abc import Callable, Sequence

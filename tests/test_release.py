@@ -11,8 +11,12 @@ from PIL import Image
 
 from export.hashes import sha256_of_directory
 from pipeline.config import RunRoot
+from pipeline.release.current import current_version
 from pipeline.release.history import History, Release
+from serving.errors import InputError
 from serving.server.model_config import ModelServerConfig
+
+PICTURE = "seven.png"
 
 
 @pytest.fixture
@@ -131,18 +135,74 @@ def test_the_configuration_keeps_what_others_wrote(release, root: RunRoot):
 
 
 def test_serve_starts_from_the_release_or_says_why_not(release, digits, root: RunRoot, monkeypatch):
+    from pipeline.commands import serve
+
     seen = []
     monkeypatch.setattr(
-        "pipeline.commands.serve.serve", lambda options, litert: seen.append(options)
+        serve,
+        "serve",
+        lambda options, litert=False, config=None: seen.append((options, litert, config)),
     )
     release("promote", 1)
     assert digits("serve", "--root", root.path).code == 0
-    assert seen[0].model_config_file == str(root.server_config)
-    assert seen[0].allow_version_labels_for_unavailable_models
+    options, litert, config = seen.pop()
+    assert options.model_config_file == str(root.server_config)
+    assert options.allow_version_labels_for_unavailable_models
+    assert (litert, config) == (False, None)
+    assert digits("serve", "--root", root.path, "--backend", "litert").code == 0
+    options, litert, config = seen.pop()
+    (entry,) = config.model_config_list.config
+    assert options.allow_version_labels_for_unavailable_models
+    assert litert
+    assert entry.base_path == str(root.edge.absolute())
+    assert list(entry.model_version_policy.specific.versions) == [1]
+    assert dict(entry.version_labels) == {"stable": 1}
+    (root.edge / "1").rename(root.edge / "moved")
+    refused = digits("serve", "--root", root.path, "--backend", "litert")
+    assert refused.code == 2
+    assert "edge/1: no edge model" in refused.err
+    (root.edge / "moved").rename(root.edge / "1")
     release("promote", 1, "--base-path", "/models/digits")
     refused = digits("serve", "--root", root.path)
     assert refused.code == 2
     assert "in /models/digits; name what to serve" in refused.err
+
+
+def test_what_was_promoted_is_used_not_the_newest(release, root: RunRoot):
+    def used() -> list[str]:
+        return [current_version(root, models).name for models in (root.serving, root.edge)]
+
+    assert used() == ["3", "3"]
+    release("promote", 1)
+    assert used() == ["1", "1"]
+    release("canary", 2)
+    history = History.read(root.releases)
+    history.with_pending(Release.of("promote", {"stable": 2})).write(root.releases)
+    assert used() == ["1", "1"]  # not until the servers have confirmed it
+    shutil.rmtree(root.edge / "1")
+    with pytest.raises(InputError, match=r"edge/1: the version that was promoted is not there"):
+        current_version(root, root.edge)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["predict", PICTURE],
+        ["predict", "--edge", PICTURE],
+        ["demo", "--export", "page"],
+        ["parity"],
+        ["bench-edge"],
+    ],
+    ids=" ".join,
+)
+def test_each_command_takes_what_was_promoted(release, digits, root: RunRoot, command):
+    """None of these versions can be run: the message says which one was tried."""
+    release("promote", 1)
+    for models in (root.serving, root.edge):
+        (models / "1").rename(models / "moved")
+    outcome = digits(*command, "--root", root.path)
+    assert outcome.code == 2
+    assert "/1: the version that was promoted is not there" in outcome.err
 
 
 def test_prune_spares_what_is_served_labelled_or_gone_back_to(release, root: RunRoot):

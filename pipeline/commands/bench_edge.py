@@ -30,10 +30,10 @@ def add_bench_edge(commands: Any, parents: list[argparse.ArgumentParser]) -> Non
 
 def _bench_edge(options: argparse.Namespace) -> None:
     from pipeline.config import RunRoot
-    from serving.predict import latest_version
+    from pipeline.release.current import current_version
 
     root = RunRoot(options.root)
-    edge, served = latest_version(root.edge), latest_version(root.serving)
+    edge, served = current_version(root, root.edge), current_version(root, root.serving)
     with stderr_to(None, verbose=options.verbose):
         from export import benchmark
 

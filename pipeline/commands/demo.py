@@ -38,11 +38,12 @@ def _demo(options: argparse.Namespace) -> None:
     from export.web_page import page_files, write_page
     from export.web_server import PageServer, serve_page
     from pipeline.config import RunRoot
+    from pipeline.release.current import current_version
     from serving.client import Client
-    from serving.predict import latest_version
 
+    root = RunRoot(options.root)
     with stderr_to(None, verbose=options.verbose):
-        files = page_files(latest_version(RunRoot(options.root).edge), server=options.server)
+        files = page_files(current_version(root, root.edge), server=options.server)
     if options.export:
         write_page(files, options.export)
         return

@@ -62,6 +62,7 @@ def _predict(options: argparse.Namespace) -> None:
 
 def _predict_locally(options: argparse.Namespace) -> "list[Prediction]":
     from pipeline.config import RunRoot
+    from pipeline.release.current import current_version
     from serving import predict
 
     for name in (*_CLIENT, *_TLS):
@@ -69,9 +70,9 @@ def _predict_locally(options: argparse.Namespace) -> "list[Prediction]":
             raise InputError(f"--{name.replace('_', '-')} goes with --server ADDRESS")
     root = RunRoot(options.root)
     if options.edge:
-        classifier = predict.edge_classifier(predict.latest_version(root.edge))
+        classifier = predict.edge_classifier(current_version(root, root.edge))
     else:
-        classifier = predict.saved_model_classifier(predict.latest_version(root.serving))
+        classifier = predict.saved_model_classifier(current_version(root, root.serving))
     return predict.predict(options.files, classifier)
 
 

@@ -11,6 +11,7 @@ from serving.server.command import add_flags, serve
 
 if TYPE_CHECKING:
     from pipeline.config import RunRoot
+    from serving.server.model_config import ModelServerConfig
 
 
 def add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
@@ -41,24 +42,20 @@ def _serve(options: argparse.Namespace) -> None:
 
     root = RunRoot(options.root)
     litert = options.backend == "litert"
-    named = options.model_config_file or options.model_base_path
-    if not named and not litert and root.server_config.exists():
-        _serve_releases(options, root)
-    elif not named:
-        options.model_base_path = str(root.edge if litert else root.serving)
-        latest_version(Path(options.model_base_path))  # says what to do if there is none
-    if not litert:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        with stderr_to(None, verbose=options.verbose):
-            import tensorflow as tf
-
-            tf.config.list_physical_devices()  # looks for a GPU, and tells at length of none
-    serve(options, litert=litert)
+    if options.model_config_file or options.model_base_path:
+        _start(options, litert=litert)
+        return
+    options.model_base_path = str(root.edge if litert else root.serving)
+    latest_version(Path(options.model_base_path))  # says what to do if there is none
+    if root.server_config.exists():
+        _serve_releases(options, root, litert=litert)
+    else:
+        _start(options, litert=litert)
 
 
-def _serve_releases(options: argparse.Namespace, root: "RunRoot") -> None:
+def _serve_releases(options: argparse.Namespace, root: "RunRoot", *, litert: bool) -> None:
     """Starts from what `digits release` has chosen."""
-    from pipeline.release.server_config import base_path_of
+    from pipeline.release.server_config import base_path_of, edge_config
 
     base_path = base_path_of(root.server_config, options.model_name)
     if base_path != str(root.serving.absolute()):
@@ -66,5 +63,22 @@ def _serve_releases(options: argparse.Namespace, root: "RunRoot") -> None:
             f"{root.server_config}: is for a server that finds {options.model_name} in "
             f"{base_path}; name what to serve: --model_config_file or --model_base_path"
         )
-    options.model_config_file = str(root.server_config)
     options.allow_version_labels_for_unavailable_models = True  # nothing is loaded yet
+    if litert:
+        config = edge_config(root.server_config, options.model_name, root.edge.absolute())
+        _start(options, litert=True, config=config)
+    else:
+        options.model_config_file = str(root.server_config)
+        _start(options, litert=False)
+
+
+def _start(
+    options: argparse.Namespace, *, litert: bool, config: "ModelServerConfig | None" = None
+) -> None:
+    if not litert:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        with stderr_to(None, verbose=options.verbose):
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()  # looks for a GPU, and tells at length of none
+    serve(options, litert=litert, config=config)

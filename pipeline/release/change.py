@@ -195,7 +195,10 @@ def _change(
     except NotConfirmed as error:
         raise InputError(f"--server {error} Then give the same command again") from error
     history.finished().write(root.releases)
-    report("served: " + ", ".join(f"{label} {number}" for label, number in sorted(labels.items())))
+    served = "served" if labels != before.labels else "served as before"
+    report(
+        f"{served}: " + ", ".join(f"{label} {number}" for label, number in sorted(labels.items()))
+    )
 
 
 @contextlib.contextmanager

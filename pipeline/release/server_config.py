@@ -6,6 +6,7 @@ from pathlib import Path
 from google.protobuf import text_format
 
 from pipeline.atomic import replace_file
+from serving.errors import InputError
 from serving.server.model_config import ModelConfig, ModelServerConfig, read_text_proto
 
 _HEADER = """\
@@ -49,6 +50,28 @@ def base_path_of(path: Path, model: str) -> str | None:
     """
     entry = _entry(read_text_proto(str(path), ModelServerConfig()), model)
     return entry.base_path if entry is not None else None
+
+
+def edge_config(path: Path, model: str, edge: Path) -> ModelServerConfig:
+    """Returns the configuration of a server of the edge models of the versions that a file names.
+
+    Args:
+        path: of the file, which has the model.
+        model: its name; other models are left out.
+        edge: directory of the edge models' versions.
+
+    Raises:
+        InputError: the file cannot be read, or a version has no edge model.
+    """
+    entry = _entry(read_text_proto(str(path), ModelServerConfig()), model)
+    assert entry is not None, f"base_path_of found {model}"
+    for number in entry.model_version_policy.specific.versions:
+        if not (edge / str(number)).is_dir():
+            raise InputError(f"{edge / str(number)}: no edge model, but {path} has its version")
+    entry.base_path = str(edge)
+    config = ModelServerConfig()
+    config.model_config_list.config.append(entry)
+    return config
 
 
 def with_versions(

@@ -8,10 +8,13 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serving.argument_types import boolean, port, positive, seconds
 from serving.errors import InputError
+
+if TYPE_CHECKING:
+    from serving.server.model_config import ModelServerConfig
 
 PROGRAM = "tensorflow_model_server"
 
@@ -129,12 +132,15 @@ def check_flags(flags: argparse.Namespace) -> None:
         raise InputError("--batching_parameters_file: has no effect without --enable_batching")
 
 
-def serve(flags: argparse.Namespace, *, litert: bool = False) -> None:
+def serve(
+    flags: argparse.Namespace, *, litert: bool = False, config: "ModelServerConfig | None" = None
+) -> None:
     """Serves until SIGTERM or SIGINT.
 
     Args:
         flags: those of `add_flags`.
         litert: versions are edge models that `digits run` pushed.
+        config: what to serve, instead of what the flags name.
 
     Raises:
         InputError: a flag or a file that it names is wrong.
@@ -150,7 +156,7 @@ def serve(flags: argparse.Namespace, *, litert: bool = False) -> None:
         postpone_tensorflow()
     from serving.server.server import run
 
-    run(flags, litert=litert)
+    run(flags, litert=litert, config=config)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -32,12 +32,13 @@ from serving.server.warmup import warm_up
 log = logging.getLogger(__name__)
 
 
-def run(flags: argparse.Namespace, *, litert: bool) -> None:
+def run(flags: argparse.Namespace, *, litert: bool, config: ModelServerConfig | None) -> None:
     """Serves until SIGTERM or SIGINT, then answers what has arrived and returns.
 
     Args:
         flags: of `command.add_flags`.
         litert: versions are edge models that `digits run` pushed.
+        config: what to serve; None: what the flags name.
 
     Raises:
         InputError: a flag or a file that it names is wrong.
@@ -52,10 +53,10 @@ def run(flags: argparse.Namespace, *, litert: bool) -> None:
         # default lets it wait 5 ms while requests are read; 64 callers get 1.4 times as much so.
         sys.setswitchinterval(1e-4)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(flags, litert=litert))
+        runner.run(_run(flags, config or _config(flags), litert=litert))
 
 
-async def _run(flags: argparse.Namespace, *, litert: bool) -> None:
+async def _run(flags: argparse.Namespace, config: ModelServerConfig, *, litert: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -74,7 +75,6 @@ async def _run(flags: argparse.Namespace, *, litert: bool) -> None:
         metrics=metrics,
     )
     inference = Inference(manager, as_content=flags.enable_serialization_as_tensor_content)
-    config = _config(flags)
     rest_socket = _bind(flags.host, flags.rest_api_port) if flags.rest_api_port else None
     rest_api = _rest_api(flags, inference)
     grpc_server = _grpc_server(flags, inference)

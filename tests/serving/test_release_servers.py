@@ -15,8 +15,9 @@ from export.hashes import sha256_of_directory
 from pipeline.config import RunRoot
 from pipeline.release.history import History
 from pipeline.release.rollout import Rollout
-from pipeline.release.server_config import read_config
+from pipeline.release.server_config import read_config, with_versions
 from serving.client.model_service import ModelService
+from serving.errors import ServerError
 from serving.server.model_config import ModelServerConfig, read_text_proto
 from tests.serving.killing import KILLED
 from tests.serving.models import write_times
@@ -279,3 +280,115 @@ def state(root: RunRoot) -> object:
     config = root.server_config.read_text() if root.server_config.exists() else None
     paths = sorted(str(path.relative_to(root.path)) for path in root.path.rglob("*"))
     return history.labels, history.pending, history.stable_versions, config, paths
+
+
+@pytest.fixture
+def second(released: Released) -> Iterator[ModelService]:
+    """A replica: another server of the same versions."""
+    flags = ["--model_name=digits", f"--model_base_path={released.root.serving}"]
+    with running(released.root.path, *flags) as server:
+        service = ModelService(f"grpc://{server.address.grpc}", model="digits", timeout=TIMEOUT)
+        yield service
+        service.close()
+
+
+def test_replicas_change_together_or_not_at_all(
+    released: Released, digits, second: ModelService, monkeypatch
+):
+    released.reset(stable=1)
+    both = ["--server", second.address]
+    assert digits(*released.arguments("promote", 1), *both).code == 0
+    promoted = digits(*released.arguments("promote", 2), *both)
+    assert promoted.code == 0, promoted.err
+    assert promoted.out.count("confirmed") == 2
+    assert second.version_of("stable") == released.service.version_of("stable") == 2
+
+    # One cannot be reached: it is found out before anything changes.
+    before = released.root.releases.read_text(), released.root.server_config.read_text()
+    outcome = digits(*released.arguments("promote", 3), *both, "--server", "grpc://127.0.0.1:1")
+    assert outcome.code == 2
+    assert "grpc://127.0.0.1:1: UNAVAILABLE" in outcome.err
+    assert "then give the same command again" in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert "unfinished: promote" in digits("release", "list", "--root", released.root.path).out
+    assert released.available() == {2}
+    assert digits("release", "rollback", "--root", released.root.path).code == 0
+    assert (released.root.releases.read_text(), released.root.server_config.read_text()) == before
+
+    # One takes the change, and does not show it: the first has it, and all is said.
+    honest = ModelService.reload
+
+    def deaf(service: ModelService, config: bytes) -> None:
+        if service.address != second.address:
+            honest(service, config)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ModelService, "reload", deaf)
+        arguments = released.arguments("promote", 1)
+        arguments[arguments.index("--wait") + 1] = "3"
+        outcome = digits(*arguments, *both)
+    assert outcome.code == 1
+    assert f"{second.address} does not serve version 1 after 3 s" in outcome.err
+    assert released.answer("stable") == 2  # the server that obeyed is back where it was
+    assert released.available() == {2}
+    assert History.read(released.root.releases).pending is None
+
+
+def test_a_server_that_takes_the_change_and_does_not_show_it(
+    released: Released, digits, monkeypatch
+):
+    released.reset(stable=1)
+    assert digits(*released.arguments("promote", 1)).code == 0
+    honest = ModelService.reload
+    reloads: list[bytes] = []
+
+    def deaf_at_last(service: ModelService, config: bytes) -> None:
+        reloads.append(config)
+        if len(reloads) == 1:  # loads, but the labels never move
+            honest(service, config)
+
+    arguments = released.arguments("promote", 2)
+    arguments[arguments.index("--wait") + 1] = "3"
+    with monkeypatch.context() as patch:
+        patch.setattr(ModelService, "reload", deaf_at_last)
+        outcome = digits(*arguments)
+    assert outcome.code == 2
+    assert "does not confirm the change after 3 s: it serves [1, 2]" in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert len(reloads) == 2
+    assert History.read(released.root.releases).pending is not None
+    assert released.answer("stable") == 1
+    assert_startable(released.root)
+    assert digits(*released.arguments("promote", 2)).code == 0  # as it was told to
+    assert (released.answer("stable"), released.available()) == (2, {2})
+
+
+def test_repeated_releases(released: Released, digits):
+    released.reset(stable=1)
+    for number in (1, 2):
+        assert digits(*released.arguments("promote", number)).code == 0
+    again = digits(*released.arguments("promote", 2))
+    assert again.code == 0
+    assert "served as before: stable 2" in again.out
+    assert History.read(released.root.releases).stable_versions == [1, 2]
+    assert digits(*released.arguments("rollback")).code == 0
+    assert released.available() == {1}
+    nowhere = digits(*released.arguments("rollback"))
+    assert nowhere.code == 2
+    assert "no earlier release to go back to" in nowhere.err
+    assert released.available() == {1}
+
+
+def test_a_label_for_a_version_that_is_not_loaded_is_refused_as_upstream_does(
+    released: Released,
+):
+    released.reset(stable=1)
+    config = read_config(
+        released.root.server_config, model="digits", base_path=None, default=released.root.serving
+    )
+    unloaded = with_versions(config, "digits", {1, 2}, {"stable": 2})
+    with pytest.raises(ServerError) as refused:
+        released.service.reload(unloaded.SerializeToString())
+    assert refused.value.code == "FAILED_PRECONDITION"
+    assert "version 2 of model digits, which is not currently available" in refused.value.detail
+    assert released.answer("stable") == 1
