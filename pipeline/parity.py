@@ -4,11 +4,11 @@ The reference is the first engine, Keras where it is there. The contract:
 
 - an engine in floating point gives each digit the reference's label;
 - a quantised one gives the reference's label to at least 99.9 % of the digits;
-- a server with the backend LiteRT gives LiteRT's very scores;
+- a server with the backend LiteRT, and LiteRT.js, give LiteRT's very scores;
 - TensorFlow Lite Micro, in integers, gives those of LiteRT's built-in kernels to at least 99.9 % of
   the digits;
-- it, LiteRT's default kernels and LiteRT.js, which round otherwise, differ from the built-in ones
-  by at most the variant's `kernel_tolerance`, two steps of its logits.
+- it and LiteRT's default kernels, which round otherwise, differ from the built-in ones by at most
+  the variant's `kernel_tolerance`, two steps of its logits.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -154,6 +155,7 @@ def show_parity(
         console.print(f"broken: {line}", style="red", markup=False)
     if broken:
         raise GateRefused(f"{len(broken)} breaches of the contract")
+    console.print("the contract holds")
 
 
 def _present(
@@ -208,20 +210,28 @@ def _test_digits(data: str) -> np.ndarray:
 
 
 def _table(rows: Sequence[Row], count: int, version: str) -> Table:
-    table = Table(title=f"version {version}, {count:,} digits, against {escape(rows[0].name)}")
-    table.add_column("engine")
-    for heading in ("labels equal", "largest difference", "scores equal", "differing by"):
-        table.add_column(heading, justify="right")
-    table.add_column("those of")
-    table.add_column("contract")
+    title = f"version {version}, {count:,} digits, against {escape(rows[0].name)}"
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("", justify="right", no_wrap=True)
+    table.add_column("engine", no_wrap=True)
+    for heading in (
+        "labels\nequal",
+        "largest\ndiffer.",
+        "scores\nequal",
+        "those\nof",
+        "differ\nby",
+    ):
+        table.add_column(heading, justify="right", no_wrap=True)
+    numbers = {row.name: number for number, row in enumerate(rows, 1)}
     for row in rows:
         table.add_row(
+            str(numbers[row.name]),
             escape(row.name),
             f"{row.labels_equal:,}",
             f"{row.difference:.1e}",
             "" if row.scores_equal is None else f"{row.scores_equal:,}",
-            "" if row.same_difference is None else f"{row.same_difference:.1e}",
-            escape(row.same_as or ""),
-            "broken" if row.broken else "holds",
+            "" if row.same_as is None else str(numbers[row.same_as]),
+            "" if row.same_difference is None else f"{row.same_difference:.0e}",
+            style="red" if row.broken else "",
         )
     return table
