@@ -2,22 +2,18 @@
 
 import asyncio
 import contextlib
-import io
 import json
 import pickle
-import re
 import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from stub_server import LABEL, VERSION, Stub, grpc_stub, probabilities_of, rest_stub
 
 from serving.client import (
@@ -399,18 +395,6 @@ def test_a_page_that_is_not_tf_servings_is_told_by_its_status(stub, status, code
     ):
         client.classify(digits(1))
     assert len(stub.seen) == 1
-
-
-def test_the_readmes_example_runs(stub, tmp_path, monkeypatch, capsys):
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (example,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    picture = encode_png(digits(1)[0])
-    monkeypatch.chdir(tmp_path)
-    Path("seven.png").write_bytes(picture)
-    names = {"image": Image.open(io.BytesIO(picture)), "digits": digits(3)}
-    with grpc_stub(stub) as port:
-        exec(example.replace("localhost:8500", f"127.0.0.1:{port}"), names)
-    assert len(capsys.readouterr().out.splitlines()) == 5
 
 
 def test_an_error_survives_a_process_pool():
