@@ -8,6 +8,7 @@ ratio compares images a second with the bare TensorFlow call on one thread with 
 
 import argparse
 import functools
+import itertools
 import json
 import re
 import shutil
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,16 +139,14 @@ def _measure(
     seconds: float,
     measured: dict[tuple[str, str, int, int], list[Load]],
 ) -> None:
-    flags = [f"--root={root}", f"--backend={backend}"]
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        running(Path(directory), *flags, command=SERVE) as server,
-    ):
-        for images in IMAGES:
-            for callers in CALLERS:
-                for protocol in ("gRPC", "REST"):
-                    load = _load(server.address, protocol, callers, images, seconds)
-                    measured[backend, protocol, images, callers].append(load)
+    with tempfile.TemporaryDirectory() as directory:
+        monitoring = Path(directory, "monitoring.config")
+        monitoring.write_text("prometheus_config { enable: true }")
+        flags = [f"--root={root}", f"--backend={backend}", f"--monitoring_config_file={monitoring}"]
+        with running(Path(directory), *flags, command=SERVE) as server:
+            for images, callers, protocol in itertools.product(IMAGES, CALLERS, ("gRPC", "REST")):
+                load = _load(server.address, protocol, callers, images, seconds)
+                measured[backend, protocol, images, callers].append(load)
 
 
 def _load(address: Address, protocol: str, callers: int, images: int, seconds: float) -> Load:
@@ -174,7 +173,8 @@ def _load(address: Address, protocol: str, callers: int, images: int, seconds: f
             return [row["label"] for row in answer.json()["predictions"]]
 
     expected = labels()
-    wrong = -_refused(address)
+    refused = _refused(address)
+    wrong = 0
     with tempfile.TemporaryDirectory() as directory:
         data, log = Path(directory, "request"), Path(directory, "log")
         data.write_bytes(body)
@@ -187,15 +187,23 @@ def _load(address: Address, protocol: str, callers: int, images: int, seconds: f
             raise subprocess.CalledProcessError(asking.returncode, command)
         # When each request began, its HTTP status, and its microseconds.
         _, statuses, latencies = np.loadtxt(log, dtype=np.int64, unpack=True)
-    wrong += _refused(address) + int((statuses != 200).sum())
+    unlike_200 = statuses[statuses != 200]
+    refused = _refused(address) - refused
+    if wrong or refused or unlike_200.size:
+        console.print(f"{url}: {wrong} wrong, {refused} refused, HTTP status {unlike_200}")
+    wrong += refused.total() + unlike_200.size
     p50, p99 = np.percentile(latencies, (50, 99)) / 1e6
     return Load(len(latencies) / seconds, p50, p99, wrong)
 
 
-def _refused(address: Address) -> int:
-    """Returns how many requests the server counts as not OK: gRPC's HTTP status does not say."""
-    page = address.http.get(metrics.PATH).text
-    return sum(map(int, re.findall(r'request_count{.*status="(?!OK")\w+"} (\d+)', page)))
+def _refused(address: Address) -> Counter[str]:
+    """Returns how many requests the server has not answered: gRPC's HTTP status does not say.
+
+    Those that h2load gave up when its time was over do not count.
+    """
+    page = address.http.get(metrics.PATH).raise_for_status().text
+    found = re.findall(r'request_count{.*status="(\w+)"} (\d+)', page)
+    return Counter({name: int(n) for name, n in found if name not in ("OK", "CANCELLED")})
 
 
 def _show(
