@@ -57,7 +57,7 @@ class History:
             for release in history.releases:
                 if not all(isinstance(number, int) for number in release.labels.values()):
                     raise TypeError(f"labels {release.labels}")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return cls()
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
