@@ -42,14 +42,13 @@ def make_upright(data: bytes) -> bytes:
         InputError: as `decode`.
     """
     picture = _decode(data)
-    if _orientation(picture) == 1:
+    upright = turn_upright(picture)
+    if upright is picture:
         return data
     if picture.format == "JPEG":
-        picture = ImageOps.exif_transpose(picture).convert("RGB").convert("L")
-    else:
-        ImageOps.exif_transpose(picture, in_place=True)
+        upright = upright.convert("RGB").convert("L")
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)
+    upright.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
@@ -63,7 +62,7 @@ def decode(data: bytes) -> Image.Image:
 
 
 def turn_upright(picture: Image.Image) -> Image.Image:
-    """Turns a picture as its EXIF data say."""
+    """Turns a picture as its EXIF data say; returns the very picture if it is upright."""
     return picture if _orientation(picture) == 1 else ImageOps.exif_transpose(picture)
 
 

@@ -62,19 +62,17 @@ def _check_rows(outputs: Mapping[str, np.ndarray]) -> None:
 
 def write_classifications(result: classification_pb2.ClassificationResult) -> bytes:
     """Writes a list of [label, score] for each example."""
-    return _dump(
-        {
-            "results": [
-                [[entry.label, _shortest(np.float32(entry.score))] for entry in item.classes]
-                for item in result.classifications
-            ]
-        }
-    )
+    results = []
+    for item in result.classifications:
+        scores = _shortest(np.array([entry.score for entry in item.classes], np.float32))
+        results.append([[e.label, score] for e, score in zip(item.classes, scores, strict=True)])
+    return _dump({"results": results})
 
 
 def write_regressions(result: regression_pb2.RegressionResult) -> bytes:
     """Writes the values."""
-    return _dump({"results": [_shortest(np.float32(item.value)) for item in result.regressions]})
+    values = np.array([item.value for item in result.regressions], np.float32)
+    return _dump({"results": _shortest(values)})
 
 
 def write_error(message: str) -> bytes:
@@ -110,9 +108,9 @@ def _to_python(name: str, array: np.ndarray) -> Any:
     raise invalid(f"Failed to write JSON value for tensor type: {dtype}")
 
 
-def _shortest(values: np.ndarray | np.floating) -> Any:
+def _shortest(values: np.ndarray) -> Any:
     """Returns Python's floats that print with no more digits than those of their own type."""
-    return np.asarray(values).astype(str).astype(np.float64).tolist()
+    return values.astype(str).astype(np.float64).tolist()
 
 
 def _string(value: Any, *, as_bytes: bool) -> str | dict[str, str]:
