@@ -1,14 +1,14 @@
 """`digits submit` against a fake of Kubeflow Pipelines' API."""
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.conftest import Outcome
-from tests.kubeflow.fake_api import FakeKubeflow, fake_kubeflow
+from tests.kubeflow.fake_api import FakeKubeflow
 
 PACKAGE = {
     "pipelineInfo": {"name": "digits"},
@@ -41,18 +41,6 @@ def package(tmp_path: Path) -> Path:
     path = tmp_path / "package.yaml"
     path.write_text(yaml.safe_dump(PACKAGE))
     return path
-
-
-@pytest.fixture
-def kubeflow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeKubeflow]:
-    import kfp.client
-
-    for name in ("KF_PIPELINES_UI_ENDPOINT", "KF_PIPELINES_ENDPOINT", "DIGITS_KUBEFLOW_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    # What the person who runs the tests has told kfp is not read.
-    monkeypatch.setattr(kfp.client.Client, "_LOCAL_KFP_CONTEXT", str(tmp_path / "none.json"))
-    with fake_kubeflow() as fake:
-        yield fake
 
 
 @pytest.fixture
