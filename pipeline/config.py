@@ -6,6 +6,7 @@ from typing import Literal
 
 from components.recipes import Recipe
 from components.sources import Location
+from pipeline import defaults
 
 PIPELINE_NAME = "digits"
 
@@ -22,10 +23,10 @@ class Gates:
             served model.
     """
 
-    min_accuracy: float
-    min_recall: float
-    min_edge_accuracy: float
-    max_edge_disagreement: float
+    min_accuracy: float = defaults.MIN_ACCURACY
+    min_recall: float = defaults.MIN_RECALL
+    min_edge_accuracy: float = defaults.MIN_ACCURACY
+    max_edge_disagreement: float = defaults.MAX_EDGE_DISAGREEMENT
 
 
 @dataclass(frozen=True, kw_only=True)

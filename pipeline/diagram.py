@@ -150,12 +150,7 @@ def drawn(page: str) -> str:
         root=RunRoot(Path("run").absolute()),
         recipe=RECIPES[defaults.RECIPE],
         seed=defaults.SEED,
-        gates=Gates(
-            min_accuracy=defaults.MIN_ACCURACY,
-            min_recall=defaults.MIN_RECALL,
-            min_edge_accuracy=defaults.MIN_ACCURACY,
-            max_edge_disagreement=defaults.MAX_EDGE_DISAGREEMENT,
-        ),
+        gates=Gates(),
     )
     span = Span(number=1, window=1, warm_start=True)
     graph = graph_of(config)

@@ -89,6 +89,10 @@ def litert_name(variant: str, *, built_in: bool = False) -> str:
     return f"LiteRT {variant}, built-in kernels" if built_in else f"LiteRT {variant}"
 
 
+#: Of what runs the default variant with LiteRT's own kernels.
+LITERT_SCORES = Same(litert_name(DEFAULT_VARIANT), 0.0, differing=0.0)
+
+
 def keras_engine(root: RunRoot, edge: Path) -> Found:
     """The trainer's own model, if the run's artifacts are still there."""
     path = _keras_file(root, edge)
@@ -228,7 +232,6 @@ def web_engines(edge: Path) -> Iterator[Found]:
     from export.web_engine import LiteRtJs, chromium
 
     (variant,) = (v for v in _variants(edge) if v["name"] == DEFAULT_VARIANT)
-    same = Same(litert_name(DEFAULT_VARIANT), 0.0, differing=0.0)
     with contextlib.ExitStack() as stack:
         try:
             browser = stack.enter_context(chromium())
@@ -242,7 +245,7 @@ def web_engines(edge: Path) -> Iterator[Found]:
                     f"{page.name} {DEFAULT_VARIANT}",
                     lambda digits: verify.probabilities(page.scores(digits), variant["output"]),
                     quantised=True,
-                    same=same,
+                    same=LITERT_SCORES,
                 )
             ]
         )
@@ -289,8 +292,7 @@ def _server_engine(name: str, address: str, litert: bool) -> Engine:
         with Client(address, timeout=REQUEST_SECONDS) as client:
             return np.array([answer.probabilities for answer in client.classify(digits)])
 
-    same = Same(litert_name(DEFAULT_VARIANT), 0.0, differing=0.0) if litert else None
-    return Engine(name, run, quantised=litert, same=same)
+    return Engine(name, run, quantised=litert, same=LITERT_SCORES if litert else None)
 
 
 def _wait_for_server(

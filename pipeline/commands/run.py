@@ -1,13 +1,12 @@
 """`digits run`: its options, and the configuration that they make."""
 
 import argparse
-import sys
-from types import ModuleType
 from typing import Any
 
 from components.recipes import RECIPES
 from pipeline import defaults
 from pipeline.quiet import stderr_to
+from pipeline.tfx_extensions import skip_tfx_extensions
 from serving.argument_types import positive, share
 from serving.errors import InputError
 
@@ -144,8 +143,7 @@ def _run(options: argparse.Namespace) -> None:
         stderr_to(root.log, verbose=options.verbose),
     ):
         with console.status("loading TFX"):
-            # With it, tfx.v1 imports the client of Vertex AI, a quarter of the start-up time.
-            sys.modules["tfx.v1.extensions"] = ModuleType("tfx.v1.extensions")
+            skip_tfx_extensions()
             from pipeline.run import Interrupted, run_pipeline
 
             check_beam_options(beam)

@@ -1,13 +1,12 @@
 """The sub-commands `digits compile` and `digits submit`: their options."""
 
 import argparse
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from pipeline import defaults
 from pipeline.quiet import stderr_to
+from pipeline.tfx_extensions import skip_tfx_extensions
 from serving.argument_types import positive_seconds
 from serving.errors import InputError
 
@@ -117,8 +116,7 @@ def _compile(options: argparse.Namespace) -> None:
             "that it found, as JSON, to `digits submit --param recipe=...`"
         )
     with stderr_to(None, verbose=options.verbose):
-        # With it, tfx.v1 imports the client of Vertex AI, a quarter of the start-up time.
-        sys.modules.setdefault("tfx.v1.extensions", ModuleType("tfx.v1.extensions"))
+        skip_tfx_extensions()
         from pipeline.kubeflow.compile import (
             Volume,
             compile_pipeline,

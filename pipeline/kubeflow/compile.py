@@ -113,12 +113,7 @@ def default_config(data: str = defaults.DATA) -> PipelineConfig:
         root=RunRoot(Path()),
         recipe=RECIPES[defaults.RECIPE],
         seed=defaults.SEED,
-        gates=Gates(
-            min_accuracy=defaults.MIN_ACCURACY,
-            min_recall=defaults.MIN_RECALL,
-            min_edge_accuracy=defaults.MIN_ACCURACY,
-            max_edge_disagreement=defaults.MAX_EDGE_DISAGREEMENT,
-        ),
+        gates=Gates(),
         # Kubeflow's metadata store cannot be asked for the latest blessed model.
         baseline="pushed",
         # Kubeflow's cache sees neither a change of the files behind a path nor one of the code

@@ -13,9 +13,10 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import ModuleType
 
 from google.protobuf import json_format
+
+from pipeline.tfx_extensions import skip_tfx_extensions
 
 #: Where the launcher's paths begin: `/`, but for tests.
 ROOT_VARIABLE = "DIGITS_KUBEFLOW_ROOT"
@@ -30,8 +31,7 @@ ARTIFACT_TYPES = {
     "digits.GateDecision": "components.gates.GateDecision",
 }
 
-# With it, tfx.v1 imports the client of Vertex AI, a quarter of the start-up time.
-sys.modules.setdefault("tfx.v1.extensions", ModuleType("tfx.v1.extensions"))
+skip_tfx_extensions()
 
 from absl import app  # noqa: E402
 from kfp.pipeline_spec import pipeline_spec_pb2  # noqa: E402
