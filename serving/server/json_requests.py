@@ -271,6 +271,8 @@ def _to_bytes(value: list, shape: Sequence[int]) -> bytes:
     Raises:
         TypeError, ValueError: there is something else, or lists differ in length.
     """
+    if 0 in shape:
+        raise ValueError("nothing to pack, and an empty object would pass for an empty list")
     rows = [value]
     for size in shape[1:]:
         rows = list(chain.from_iterable(rows))

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
 from tensorflow.core.framework import tensor_pb2, types_pb2
@@ -130,6 +130,7 @@ def test_any_json_is_inputs_or_an_error(value, key: str, number: int) -> None:
     st.sampled_from(["instances", "inputs"]),
     st.sampled_from([types_pb2.DT_FLOAT, types_pb2.DT_UINT8]),
 )
+@example([[[], [], []], [[], [], {}]], "instances", types_pb2.DT_UINT8)
 @settings(max_examples=500, deadline=None)
 def test_both_ways_of_reading_numbers_agree(value, key: str, number: int) -> None:
     """A `true` in a key that is not read sends the reader value by value."""
