@@ -10,11 +10,11 @@ run: .venv/.installed
 test: .venv/.installed
 	$(BIN)/pytest $(ARGS)
 
-# All tasks of the package for Kubeflow Pipelines, as Kubeflow runs them: on MinIO where it is
-# installed, else on a store of the tests.
+# All tasks of the package for Kubeflow Pipelines, as Kubeflow runs them: on MinIO where `make minio`
+# has put it, DIGITS_MINIO names it, or it is installed; else on moto's store.
 .PHONY: test-kubeflow
 test-kubeflow: .venv/.installed
-	$(BIN)/pytest -m slow -s tests/kubeflow $(ARGS)
+	PATH='$(CURDIR)/.engines':"$$PATH" $(BIN)/pytest -m slow -s tests/kubeflow $(ARGS)
 
 lint: .venv/.installed
 	$(BIN)/ruff check
@@ -84,13 +84,20 @@ beam-flink:
 	mvn --batch-mode --quiet org.apache.maven.plugins:maven-dependency-plugin:3.6.0:copy \
 	  -Dartifact=org.apache.beam:beam-runners-flink-$(FLINK)-job-server:$(BEAM) -DoutputDirectory='$(CURDIR)/.engines'
 
+# The object store of Kubeflow Pipelines, for `make test-kubeflow`: 150 MB, AGPL. Needs go.
+MINIO ?= v0.0.0-20260212201848-7aac2a2c5b7c
+.PHONY: minio
+minio:
+	@command -v go >/dev/null || { echo 'digits: no go here, which builds MinIO; install it (apt install golang), or name a binary: DIGITS_MINIO' >&2; exit 2; }
+	GOBIN='$(CURDIR)/.engines' go install github.com/minio/minio@$(MINIO)
+
 # Leaves run/ alone: what is served lives there.
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 # Benchmarks, on data that DATA names: the full MNIST as IDX files, say.
 BENCHMARKS := bench-accuracy bench-drift bench-growth bench-microcontrollers bench-pipeline \
-  bench-robustness
+  bench-robustness bench-spans
 .PHONY: $(BENCHMARKS)
 $(BENCHMARKS): bench-%: .venv/.installed
 	@test -n '$(DATA)' || { echo 'digits: name the data: make $@ DATA=DIR' >&2; exit 2; }

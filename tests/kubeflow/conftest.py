@@ -12,6 +12,7 @@ from tests.kubeflow.object_store import ObjectStore, object_store
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
     with object_store(tmp_path_factory.mktemp("store")) as running:
+        print(f"object store: {running.program}")
         yield running
 
 

@@ -12,15 +12,26 @@ from pathlib import Path
 
 from pyarrow import fs
 
+from serving.errors import InputError
+
 USER, PASSWORD, BUCKET = "digits", "digits-secret", "digits"
+#: Names MinIO's binary, where it is not on the path: `make minio` fetches it into `.engines`.
+MINIO_VARIABLE = "DIGITS_MINIO"
 
 
 @dataclass(frozen=True)
 class ObjectStore:
-    """A client, by the URIs that Kubeflow has: `s3://BUCKET/KEY` or `minio://BUCKET/KEY`."""
+    """A client, by the URIs that Kubeflow has: `s3://BUCKET/KEY` or `minio://BUCKET/KEY`.
+
+    Attributes:
+        system: the client.
+        address: host and port.
+        program: what serves it.
+    """
 
     system: fs.S3FileSystem
     address: str
+    program: str
 
     @property
     def secret(self) -> dict[str, str]:
@@ -60,8 +71,9 @@ def _key(uri: str) -> str:
 
 @contextlib.contextmanager
 def object_store(directory: Path) -> Iterator[ObjectStore]:
-    """Runs MinIO where it is installed, else moto's S3; with one bucket, `digits`."""
-    with _minio(directory) if shutil.which("minio") else _moto() as address:
+    """Runs MinIO where `find_minio` finds it, else moto's S3; with one bucket, `digits`."""
+    minio = find_minio()
+    with _minio(minio, directory) if minio else _moto() as address:
         system = fs.S3FileSystem(
             endpoint_override=address,
             scheme="http",
@@ -71,17 +83,30 @@ def object_store(directory: Path) -> Iterator[ObjectStore]:
             allow_bucket_creation=True,
         )
         system.create_dir(BUCKET)
-        yield ObjectStore(system, address)
+        yield ObjectStore(system, address, minio or "moto")
+
+
+def find_minio() -> str | None:
+    """The path of MinIO's binary; None where there is none.
+
+    Raises:
+        InputError: `DIGITS_MINIO` names no program.
+    """
+    named = os.environ.get(MINIO_VARIABLE)
+    found = shutil.which(named or "minio")
+    if named and not found:
+        raise InputError(f"{MINIO_VARIABLE}={named}: no such program; unset it to run without")
+    return found
 
 
 @contextlib.contextmanager
-def _minio(directory: Path) -> Iterator[str]:
+def _minio(binary: str, directory: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     with (directory / "minio.log").open("w") as log:
         process = subprocess.Popen(
-            ["minio", "server", "--quiet", "--address", address, str(directory / "minio")],
+            [binary, "server", "--quiet", "--address", address, str(directory / "minio")],
             env={**os.environ, "MINIO_ROOT_USER": USER, "MINIO_ROOT_PASSWORD": PASSWORD},
             stdout=log,
             stderr=log,

@@ -10,7 +10,7 @@ from components.object_store import copy_in, is_remote, local_copy
 from components.pushers import _version_of
 from components.versions import SAVED_MODEL_FILE, publish, versions
 from serving.errors import InputError
-from tests.kubeflow.object_store import ObjectStore
+from tests.kubeflow.object_store import MINIO_VARIABLE, ObjectStore, find_minio
 
 MODELS = {
     "source_saved_model_sha256": "b",
@@ -118,3 +118,19 @@ def test_data_may_be_a_directory_or_a_file(base, store, idx_directory):
 def test_what_is_not_there_is_said_in_one_line(base, tmp_path):
     with pytest.raises(InputError, match=rf"^{base}/no: nothing there; check the URI[^\n]*$"):
         copy_in(f"{base}/no", str(tmp_path / "copy"))
+
+
+def test_the_store_is_the_minio_that_the_environment_names(tmp_path: Path, monkeypatch):
+    binary = tmp_path / "minio"
+    binary.write_text("#!/bin/sh\n")
+    binary.chmod(0o755)
+    monkeypatch.setenv(MINIO_VARIABLE, str(binary))
+    assert find_minio() == str(binary)
+    monkeypatch.setenv(MINIO_VARIABLE, str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match=f"{MINIO_VARIABLE}=.*nowhere: no such program; unset"):
+        find_minio()
+    monkeypatch.delenv(MINIO_VARIABLE)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_minio() == str(binary)
+    monkeypatch.setenv("PATH", "")
+    assert find_minio() is None
