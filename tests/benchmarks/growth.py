@@ -13,7 +13,6 @@ TFX themselves, and what earlier components have left, are in it.
 
 import argparse
 import itertools
-import struct
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,13 +22,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from components.sources import BATCH, HEIGHT, PIXELS, WIDTH, Batch, locate, open_source
+from components.sources import BATCH, HEIGHT, PIXELS, WIDTH, Batch
+from tests.benchmarks.idx_files import TEST_SHARE, read_parts, write_part
 from tests.benchmarks.runs import run_pipeline
 
 console = Console(width=120)
 
-#: As in MNIST: 60,000 digits to train and to validate, 10,000 for the test.
-TEST_SHARE = 6
 #: Pixels right and down, nearest first: 49 copies of every digit.
 SHIFTS = sorted(itertools.product(range(-3, 4), repeat=2), key=lambda shift: np.hypot(*shift))
 
@@ -42,7 +40,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="seed")
     parser.add_argument("--roots", type=Path, help="keep the runs here, and take finished ones")
     options = parser.parse_args()
-    train, test = _read(options.data)
+    train, test = read_parts(options.data)
     largest = len(SHIFTS) * len(train[1])
     if max(options.sizes) > largest:
         parser.error(f"--sizes: at most {largest:,} from the {len(train[1]):,} digits of --data")
@@ -50,39 +48,15 @@ def main() -> None:
         runs = {}
         for size in options.sizes:
             data = Path(directory) / f"digits-{size}"
-            data.mkdir()
-            _write(data, "train", *train, size)
-            _write(data, "t10k", *test, size // TEST_SHARE)
+            for stem, digits, count in (
+                ("train", train, size),
+                ("t10k", test, size // TEST_SHARE),
+            ):
+                write_part(data, stem, count, _digits(*digits, count))
             root = (options.roots or Path(directory)) / f"{options.recipe}-{size}"
             gates = ("--min-accuracy", "0", "--min-recall", "0", "--max-edge-disagreement", "1")
             runs[size] = run_pipeline(str(data), options.recipe, 1, root, ["--epochs", "1", *gates])
             _print(runs)
-
-
-def _read(data: str) -> tuple[Batch, Batch]:
-    """The digits to make train and test files of; none is in both."""
-    source = open_source(locate(data))
-    parts = [
-        tuple(np.concatenate(arrays) for arrays in zip(*source.batches(part), strict=True))
-        for part in source.parts
-    ]
-    if len(parts) == 2:
-        return parts[0], parts[1]
-    ((images, labels),) = parts
-    is_test = np.arange(len(labels)) % (1 + TEST_SHARE) == 0
-    return (images[~is_test], labels[~is_test]), (images[is_test], labels[is_test])
-
-
-def _write(directory: Path, stem: str, images: np.ndarray, labels: np.ndarray, size: int) -> None:
-    with (
-        (directory / f"{stem}-images-idx3-ubyte").open("wb") as image_file,
-        (directory / f"{stem}-labels-idx1-ubyte").open("wb") as label_file,
-    ):
-        image_file.write(struct.pack(">4I", 0x803, size, HEIGHT, WIDTH))
-        label_file.write(struct.pack(">2I", 0x801, size))
-        for batch_images, batch_labels in _digits(images, labels, size):
-            image_file.write(batch_images.tobytes())
-            label_file.write(batch_labels.astype(np.uint8).tobytes())
 
 
 def _digits(images: np.ndarray, labels: np.ndarray, size: int) -> Iterator[Batch]:

@@ -17,7 +17,7 @@ from components.splits import split_batches
 def run_pipeline(
     data: str, recipe: str, seed: int, root: Path, options: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Runs the pipeline in a run root, unless it is finished there already.
+    """Runs the pipeline in a run root; says so where a finished run is taken instead.
 
     Args:
         data: as `--data`.
@@ -36,6 +36,8 @@ def run_pipeline(
         command += ["--seed", str(seed), "--root", str(root), *options]
         subprocess.run(command, check=True)
         wall.write_text(str(time.monotonic() - started))
+    else:
+        print(f"{root}: taken as it is, finished before")
     summary = json.loads((root / "summary.json").read_text())
     return {**summary, "wall_seconds": float(wall.read_text())}
 
