@@ -3,6 +3,7 @@
 from typing import Any
 
 from ml_metadata import MetadataStore
+from ml_metadata.proto.metadata_store_pb2 import Event
 from tfx.components.example_gen import utils
 from tfx.dsl.components.common import resolver
 from tfx.dsl.input_resolution.strategies import latest_blessed_model_strategy
@@ -47,25 +48,52 @@ class RollingWindow(resolver.ResolverStrategy):
         return {**input_dict, "examples": [by_span[span] for span in newest]}
 
 
-class LatestBlessedBeforeSpan(resolver.ResolverStrategy):
-    """The latest blessed model that an earlier span than the newest has brought.
+class LatestBlessed(resolver.ResolverStrategy):
+    """The latest model that all gates have blessed, and so was pushed.
 
-    What the newest span itself has brought does not count: running it again changes nothing.
+    TFX's `LatestBlessedModelStrategy` asks for the Evaluator's blessing alone: a model that the
+    edge gate has refused would be what the next one starts from and is held against.
 
-    Inputs: `model`; `model_blessing`, of the Evaluator; `examples`.
+    Inputs: `model`; `model_blessing`, of the Evaluator; `pushed_model`, of the Pusher.
     """
 
     def resolve_artifacts(
         self, store: MetadataStore, input_dict: dict[str, list[artifact.Artifact]]
     ) -> dict[str, list[artifact.Artifact]]:
-        newest = max(map(span_of, input_dict["examples"]), default=0)
+        used = _used_for(store, input_dict["pushed_model"])
         models: dict[str, Any] = {
-            "model": input_dict["model"],
-            "model_blessing": [
-                blessing
-                for blessing in input_dict["model_blessing"]
-                if 0 < int(blessing.get_int_custom_property(SPAN_PROPERTY)) < newest
-            ],
+            "model": [model for model in input_dict["model"] if model.id in used],
+            "model_blessing": self._blessings(input_dict),
         }
         latest = latest_blessed_model_strategy.LatestBlessedModelStrategy()
         return {**input_dict, **latest.resolve_artifacts(store, models)}
+
+    def _blessings(self, input_dict: dict[str, list[artifact.Artifact]]) -> list[artifact.Artifact]:
+        return input_dict["model_blessing"]
+
+
+class LatestBlessedBeforeSpan(LatestBlessed):
+    """The same, of those that an earlier span than the newest has brought.
+
+    What the newest span itself has brought does not count: running it again changes nothing.
+
+    Inputs: those of `LatestBlessed`; `examples`.
+    """
+
+    def _blessings(self, input_dict: dict[str, list[artifact.Artifact]]) -> list[artifact.Artifact]:
+        newest = max(map(span_of, input_dict["examples"]), default=0)
+        return [
+            blessing
+            for blessing in input_dict["model_blessing"]
+            if 0 < int(blessing.get_int_custom_property(SPAN_PROPERTY)) < newest
+        ]
+
+
+def _used_for(store: MetadataStore, outputs: list[artifact.Artifact]) -> set[int]:
+    """The ids of all artifacts that went into the executions which made these."""
+    if not outputs:
+        return set()
+    made = store.get_events_by_artifact_ids([output.id for output in outputs])
+    executions = {event.execution_id for event in made if event.type == Event.OUTPUT}
+    events = store.get_events_by_execution_ids(sorted(executions))
+    return {event.artifact_id for event in events if event.type == Event.INPUT}

@@ -159,10 +159,12 @@ def _baseline(config: PipelineConfig, examples: BaseChannel) -> base_node.BaseNo
     models = {
         "model": tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
         "model_blessing": tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+        "pushed_model": tfx.dsl.Channel(
+            type=tfx.types.standard_artifacts.PushedModel, producer_component_id=Pusher.__name__
+        ),
     }
-    if config.span is None:
-        strategy = tfx.dsl.experimental.LatestBlessedModelStrategy
-    else:
+    strategy = span_resolvers.LatestBlessed
+    if config.span is not None:
         strategy = span_resolvers.LatestBlessedBeforeSpan
         models["examples"] = examples
     return tfx.dsl.Resolver(strategy_class=strategy, **models).with_id("LatestBlessedModel")

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ml_metadata.proto.metadata_store_pb2 import Event
 
 from components.gates import EXAMPLES_PROPERTY
 from components.sources import open_source
-from components.span_resolvers import RollingWindow
+from components.span_resolvers import LatestBlessed, LatestBlessedBeforeSpan, RollingWindow
 from components.spans import find_spans, locate_span
 from serving.errors import InputError
 from tests.conftest import write_idx
@@ -111,6 +112,56 @@ def test_a_window_holds_the_newest_blessed_spans_once_each():
     assert window(1) == [5]
     assert window(2) == [5, 4]
     assert window(9) == [5, 4, 1]
+
+
+class Store:
+    """As much of a metadata store as the resolvers ask for: which execution had what."""
+
+    def __init__(self, executions: list[tuple[list[int], list[int]]]):
+        self._events = [
+            Event(execution_id=number, artifact_id=artifact, type=kind)
+            for number, lists in enumerate(executions, 1)
+            for artifacts, kind in zip(lists, (Event.INPUT, Event.OUTPUT), strict=True)
+            for artifact in artifacts
+        ]
+
+    def get_events_by_artifact_ids(self, ids: list[int]) -> list[Event]:
+        return [event for event in self._events if event.artifact_id in ids]
+
+    def get_events_by_execution_ids(self, ids: list[int]) -> list[Event]:
+        return [event for event in self._events if event.execution_id in ids]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "pushed", "found"),
+    [
+        (LatestBlessed(), [31, 32, 33], [3]),
+        (LatestBlessedBeforeSpan(), [31, 32, 33], [2]),  # 3 is of the newest span itself
+        (LatestBlessed(), [31, 32], [2]),
+        (LatestBlessed(), [31], [1]),  # 2 and 3: refused by a later gate than the Evaluator
+        (LatestBlessedBeforeSpan(), [31], [1]),
+        (LatestBlessed(), [], []),
+    ],
+)
+def test_the_latest_blessed_model_is_one_that_was_pushed(strategy, pushed, found):
+    spans = {1: 1, 2: 2, 3: 3, 4: 3}
+    inputs = {
+        "examples": [Artifact(41, span=2), Artifact(42, span=3)],
+        "model": [Artifact(number) for number in spans],
+        "model_blessing": [
+            Artifact(20 + number, current_model_id=number, blessed=int(number != 4), span=span)
+            for number, span in spans.items()
+        ],
+        "pushed_model": [Artifact(number) for number in pushed],
+    }
+    # Trainings, evaluations and pushes: what goes in, and what comes out.
+    store = Store(
+        [([], [number]) for number in spans]
+        + [([number], [20 + number]) for number in spans]
+        + [([number - 30, number - 10], [number]) for number in pushed]
+    )
+    resolved = strategy.resolve_artifacts(store, inputs)
+    assert [model.id for model in resolved["model"]] == found
 
 
 def test_a_run_resolves_and_compares_and_a_killed_one_is_resumed(digits, tmp_path: Path, sample):
