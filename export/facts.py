@@ -37,10 +37,19 @@ class Split(_Part):
 
 
 class Data(_Part):
-    """Where the digits came from, and the splits by name."""
+    """Where the digits came from, and the splits by name.
+
+    Attributes:
+        source: as `--data` named it.
+        splits: of the newest span, or of all there is.
+        span: the newest; None where the data has no spans.
+        trained_on_spans: the rolling window; None where the data has no spans.
+    """
 
     source: str
     splits: dict[str, Split]
+    span: int | None = None
+    trained_on_spans: list[int] | None = None
 
     @property
     def anomalies(self) -> list[str]:
@@ -109,6 +118,7 @@ class ServedModel(_Part):
         training_seconds: wall time of the training.
         steps: of the optimizer.
         temperature: by which calibration divided the logits; None without it.
+        warm_start: whether training began with the weights of the baseline.
         history: by metric, a value an epoch; those of the validation split (`val_...`) may be
             fewer, evenly spread.
     """
@@ -128,6 +138,7 @@ class ServedModel(_Part):
     training_seconds: float
     steps: int
     temperature: float | None = None
+    warm_start: bool = False
     history: dict[str, list[float]]
 
     @property

@@ -75,6 +75,8 @@ def print_summary(console: Console, summary: dict[str, Any], root: RunRoot) -> N
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for split, part in summary["data"]["splits"].items():
         table.add_row(f"{split} digits", f"{part['examples']:,}")
+    if spans := summary["data"]["trained_on_spans"]:
+        table.add_row("trained on spans", ", ".join(map(str, spans)))
     if tuning := summary["tuning"]:
         choices = ", ".join(f"{name} {value:.4g}" for name, value in tuning["best"].items())
         table.add_row("tuned", f"{choices}: the best of {len(tuning['trials'])} trials")

@@ -309,6 +309,17 @@ class TestPage:
             assert words in page.text
         assert "None" not in page.text
 
+    def test_it_says_which_spans_made_the_model(self):
+        values = made()
+        values["data"] |= {"span": 7, "trained_on_spans": [5, 7]}
+        assert "Trained on spans 5, 7." in page_of(values)[1].text
+        values["model"]["warm_start"] = True
+        _, page = page_of(values)
+        assert "span 7" in page.text
+        assert "Trained on spans 5, 7, from the last blessed model's weights." in page.text
+        assert_shown(values, page.numbers)
+        assert "span" not in page_of(made())[1].text.lower()
+
     @pytest.mark.parametrize("gate", ["data", "model", "servability", "edge"])
     def test_a_refused_run_says_which_gate_and_why(self, gate):
         values = refused(gate)

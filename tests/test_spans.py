@@ -209,6 +209,7 @@ def test_a_run_resolves_and_compares_and_a_killed_one_is_resumed(digits, tmp_pat
     baseline = second["model"]["baseline"]
     assert 0 < baseline["accuracy"] < second["model"]["accuracy"]
     assert f"{baseline['accuracy']:.2%}" in outcome.out
+    assert re.search(r"trained on spans +1, 2", outcome.out)
 
     # Nothing has changed: the model is not compared with itself, and not trained on.
     again = digits("run", *arguments)

@@ -74,7 +74,7 @@ def _training(facts: Facts) -> Figure | None:
         axes.grid(axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     if panels[1].lines:
-        panels[1].legend(loc="upper right")
+        panels[1].legend(loc="best")
     return figure
 
 
@@ -281,7 +281,7 @@ def _components(facts: Facts) -> Figure | None:
         return None
     height = 0.9 + 0.25 * len(components)
     figure = new_figure(height, left=1.5, top=0.35, bottom=0.35)
-    panels = figure.subplots(1, 2, sharey=True, gridspec_kw={"wspace": 0.08})
+    panels = figure.subplots(1, 2, sharey=True, gridspec_kw={"wspace": 0.14})
     names = [part.name for part in components]
     for axes, title, values, fmt, colour in (
         (panels[0], "seconds", [part.seconds for part in components], "%.1f", "accent"),

@@ -91,7 +91,8 @@ async def _run(flags: argparse.Namespace, config: ModelServerConfig, *, litert: 
         rest_task = asyncio.create_task(rest.serve(sockets=[rest_socket]))
         while not rest.started and not rest_task.done():
             await asyncio.sleep(0.01)
-        log.info("Exporting HTTP/REST API at: %s:%d ...", flags.host, flags.rest_api_port)
+        rest_address = _address(flags.host, flags.rest_api_port)
+        log.info("Exporting HTTP/REST API at: %s ...", rest_address)
 
     await stop.wait()
     log.info("draining")
@@ -278,10 +279,14 @@ def _credentials(path: str | None) -> grpc.ServerCredentials | None:
 
 
 def _addresses(flags: argparse.Namespace) -> list[str]:
-    addresses = [f"{flags.host}:{flags.port}"] if flags.port else []
+    addresses = [_address(flags.host, flags.port)] if flags.port else []
     if flags.grpc_socket_path:
         addresses.append(f"unix:{flags.grpc_socket_path}")
     return addresses
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"  # brackets: IPv6
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -68,6 +68,18 @@ def test_our_clients_get_what_is_served(
     assert np.mean([p.label for p in pictures] == expected.argmax(1)) > 0.9
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 on this machine")
+def test_an_ipv6_host_is_served(
+    pipeline_run: PipelineRun, sample: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    flags = [f"--root={pipeline_run.root}", "--backend=litert", "--host=::1"]
+    with running(tmp_path, *flags, command=SERVE) as server:
+        for protocol, address in (("grpc", server.address.grpc), ("http", server.address.rest)):
+            port = address.rpartition(":")[2]
+            with Client(f"{protocol}://[::1]:{port}") as client:
+                assert client.classify(sample[0][:1])[0].probabilities
+
+
 def test_both_backends_answer_every_signature(
     served: Server, sample: tuple[np.ndarray, np.ndarray], pipeline_run: PipelineRun
 ) -> None:
