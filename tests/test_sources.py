@@ -1,4 +1,7 @@
+import io
 import logging
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -236,6 +239,62 @@ def test_bad_npz_is_refused_by_name(tmp_path: Path, arrays, message):
         read(path, "train")
     assert str(path) in str(refusal.value)
     assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_npz_is_read_in_pieces(tmp_path: Path, save):
+    """However large it is: the peak is a piece's, not the array's."""
+    digits = 20 * BATCH + 1
+    images = np.arange(digits * 784, dtype=np.uint8).reshape(digits, 784)
+    labels = np.arange(digits) % 10
+    path = tmp_path / "digits.npz"
+    save(path, x_train=images, y_train=labels)
+    tracemalloc.start()
+    for _ in open_source(locate(str(path))).batches("train"):
+        pass
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < images.nbytes / 3
+    found, found_labels = read(path, "train")
+    np.testing.assert_array_equal(found, images)
+    np.testing.assert_array_equal(found_labels, labels)
+
+
+def test_npz_may_hold_its_values_column_by_column(tmp_path: Path, sample):
+    images, labels = np.asfortranarray(sample[0][: BATCH + 5]), sample[1][: BATCH + 5]
+    path = tmp_path / "digits.npz"
+    np.savez(path, x_train=images, y_train=labels.astype(">i4"))
+    found, found_labels = read(path, "train")
+    np.testing.assert_array_equal(found, images.reshape(-1, 784))
+    np.testing.assert_array_equal(found_labels, labels)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda array: array[:-7], "7 bytes short"),  # a header that promises more
+        (lambda array: b"PK" + array, "magic string is not correct"),
+        (lambda array: array[:6] + b"\x03" + array[7:], "version (3, 0)"),
+    ],
+)
+def test_npz_with_a_spoilt_array_is_refused(tmp_path: Path, spoil, message):
+    path, array = tmp_path / "digits.npz", io.BytesIO()
+    np.save(array, np.zeros((3, 28, 28), np.uint8))
+    np.savez(path, y_train=np.zeros(3, np.uint8))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("x_train.npy", spoil(array.getvalue()))
+    with pytest.raises(InputError) as refusal:
+        read(path, "train")
+    assert f"{path}: not a readable .npz file (" in str(refusal.value)
+    assert message in str(refusal.value)
+
+
+def test_npz_with_a_damaged_byte_is_refused(tmp_path: Path):
+    path = tmp_path / "digits.npz"
+    np.savez(path, x_train=np.full((3, 28, 28), 7, np.uint8), y_train=np.zeros(3, np.uint8))
+    path.write_bytes(path.read_bytes().replace(b"\7" * 784, b"\7" * 783 + b"\6", 1))
+    with pytest.raises(InputError, match=r"not a readable .npz file .*CRC"):
+        read(path, "train")
 
 
 def test_npz_that_is_no_archive_is_refused(tmp_path: Path):
