@@ -4,13 +4,13 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from components import ingestion, sources
-from components.sources import locate, open_source
+from components import ingestion
+from components.sources import idx, locate, open_source
 from components.splits import SPLITS, split_batches
 
 
 def test_shards_hold_all_digits_in_order(tmp_path: Path, idx_directory: Path, monkeypatch):
-    monkeypatch.setattr(sources, "BATCH", 30)
+    monkeypatch.setattr(idx, "BATCH", 30)
     monkeypatch.setattr(ingestion, "SHARD_DIGITS", 70)
     directories = {split: tmp_path / split for split in SPLITS}
     for directory in directories.values():
