@@ -23,6 +23,7 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> dict:
         gates=Gates(
             min_accuracy=0.9, min_recall=0.7, min_edge_accuracy=0.9, max_edge_disagreement=0.01
         ),
+        baseline="pushed",
     )
     runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
         kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(

@@ -314,7 +314,7 @@ def test_ctrl_c_leaves_the_served_version_and_a_usable_store(digits, pipeline_ru
             "/ 255.0",
             "* (1 / 255.0)",
             [
-                *("Transform", "Trainer", "Evaluator", "ServabilityCheck"),
+                *("DataGate", "Transform", "Trainer", "Evaluator", "ServabilityCheck"),
                 *("TFLiteExporter", "EdgeEvaluator", "EdgePusher", "Pusher"),
             ],
         ),

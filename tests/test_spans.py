@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ml_metadata.proto.metadata_store_pb2 import Event
+from tfx.types import artifact, standard_artifacts
 
 from components.gates import EXAMPLES_PROPERTY
 from components.sources import open_source
@@ -145,11 +146,23 @@ class Store:
 )
 def test_the_latest_blessed_model_is_one_that_was_pushed(strategy, pushed, found):
     spans = {1: 1, 2: 2, 3: 3, 4: 3}
+
+    def known(number: int, kind: type, **properties: int) -> artifact.Artifact:
+        made = kind()
+        made.id = number
+        for name, value in properties.items():
+            made.set_int_custom_property(name, value)
+        return made
+
     inputs = {
         "examples": [Artifact(41, span=2), Artifact(42, span=3)],
-        "model": [Artifact(number) for number in spans],
+        "model": [known(number, standard_artifacts.Model) for number in spans],
         "model_blessing": [
-            Artifact(20 + number, current_model_id=number, blessed=int(number != 4), span=span)
+            known(
+                20 + number,
+                standard_artifacts.ModelBlessing,
+                **{"current_model_id": number, "blessed": int(number != 4), "span": span},
+            )
             for number, span in spans.items()
         ],
         "pushed_model": [Artifact(number) for number in pushed],
