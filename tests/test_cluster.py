@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,14 +13,7 @@ from components.recipes import RECIPES
 from components.trainer import HISTORY_FILE, KERAS_FILE
 from serving.errors import InputError
 from tests.conftest import PipelineRun
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listening.getsockname()[1] for listening in sockets]
-    for listening in sockets:
-        listening.close()
-    return ports
+from tests.ports import free_ports
 
 
 def train(run: PipelineRun, outs: list[Path]) -> None:

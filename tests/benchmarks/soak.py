@@ -29,7 +29,8 @@ from pipeline.config import RunRoot
 from serving.predict import latest_version
 from tests.benchmarks.load import Answers, RestCaller, grpc_caller, keep_asking
 from tests.benchmarks.serving import REST_PATH, SERVE, pictures
-from tests.serving.servers import Server, free_port, predict_request, running, wait_until
+from tests.ports import free_ports
+from tests.serving.servers import Server, predict_request, running, wait_until
 
 console = Console(width=100)
 
@@ -56,7 +57,7 @@ def _soak(directory: Path, options: argparse.Namespace) -> int:
     source = latest_version(root.serving if options.backend == "tensorflow" else root.edge)
     base = directory / "digits"
     _push(source, base, 1)
-    ports = free_port(), free_port()
+    ports = free_ports(2)
     flags = [f"--backend={options.backend}", f"--model_base_path={base}"]
     end = time.monotonic() + options.minutes * 60
     answers = Answers()

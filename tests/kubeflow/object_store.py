@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from pyarrow import fs
 
 from serving.errors import InputError
+from tests.ports import free_port
 
 USER, PASSWORD, BUCKET = "digits", "digits-secret", "digits"
 #: Names MinIO's binary, where it is not on the path: `make minio` fetches it into `.engines`.
@@ -101,9 +101,7 @@ def find_minio() -> str | None:
 
 @contextlib.contextmanager
 def _minio(binary: str, directory: Path) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     with (directory / "minio.log").open("w") as log:
         process = subprocess.Popen(
             [binary, "server", "--quiet", "--address", address, str(directory / "minio")],

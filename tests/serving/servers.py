@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,8 @@ from tensorflow_serving.apis import (
     prediction_log_pb2,
     prediction_service_pb2_grpc,
 )
+
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "serving.server.command"]
@@ -86,12 +87,6 @@ def floats(*values: float) -> np.ndarray:
     return np.array(values, np.float32)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @dataclass
 class Server:
     """A running server."""
@@ -135,10 +130,10 @@ def running(
     directory: Path,
     *flags: str,
     command: Sequence[str] = COMMAND,
-    ports: tuple[int, int] | None = None,
+    ports: Sequence[int] | None = None,
 ) -> Iterator[Server]:
     """A server with the flags, which answers; its log is in the directory."""
-    port, rest_port = ports or (free_port(), free_port())
+    port, rest_port = ports or free_ports(2)
     log = directory / f"server-{port}.log"
     with log.open("wb") as file:
         process = subprocess.Popen(

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import pickle
-import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from serving.client.answers import checked
 from serving.client.endpoint import Endpoint
 from serving.client.inputs import BATCH_BYTES, PICTURES, PIXELS, Batch
 from serving.pictures import encode_png
+from tests.ports import free_port
 
 SERVE = {"grpc": grpc_stub, "http": rest_stub}
 
@@ -261,12 +261,6 @@ def test_the_connection_is_used_again(caller, stub):
     caller.classify(*[digits(1)] * 5)
     assert len(stub.seen) == 5
     assert len(stub.peers) == 1
-
-
-def free_port() -> int:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return unused.getsockname()[1]
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

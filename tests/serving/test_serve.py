@@ -19,6 +19,7 @@ from serving.client import Client, ServerError
 from serving.pictures import encode_png
 from serving.server import command
 from tests.conftest import Outcome, PipelineRun
+from tests.ports import free_port
 from tests.serving.models import write_times
 from tests.serving.servers import (
     COMMAND,
@@ -26,7 +27,6 @@ from tests.serving.servers import (
     TIMEOUT,
     Server,
     floats,
-    free_port,
     predict_request,
     read_log,
     running,

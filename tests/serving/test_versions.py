@@ -27,12 +27,12 @@ from serving.server.model_config import ModelServerConfig
 from serving.server.servable import Servable
 from serving.server.status import Code, ServingError
 from serving.server.versions import VersionPolicy, choose_versions, find_versions
+from tests.ports import free_ports
 from tests.serving.models import signature, tf1, write_saved_model, write_times
 from tests.serving.servers import (
     TIMEOUT,
     Address,
     floats,
-    free_port,
     predict_request,
     read_log,
     running,
@@ -312,7 +312,7 @@ def test_sigterm_drains(tmp_path: Path) -> None:
 
 
 def test_killed_and_started_again(base: Path, tmp_path: Path) -> None:
-    ports = free_port(), free_port()
+    ports = free_ports(2)
     with running(tmp_path, *flags(base), ports=ports) as server:
         server.kill()
     with running(tmp_path, *flags(base), ports=ports) as server:
