@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from components.recipes import RECIPES
 from pipeline import defaults
@@ -54,6 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return OK
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with an argument in one line, as all else that is wrong is said."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"digits: {message}; see {self.prog} --help\n")
+
+
 def _fail(message: str, code: int) -> int:
     print(f"digits: {message}", file=sys.stderr)
     return code
@@ -78,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         "--recipe", choices=RECIPES, default=defaults.RECIPE, help="(default: seed)"
     )
 
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="digits", description="Handwritten digits, from raw pixels to served and edge models."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

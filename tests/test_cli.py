@@ -89,7 +89,8 @@ def test_bad_usage_exits_with_2_and_says_why(digits, arguments, message):
     outcome = digits(*arguments)
     assert outcome.code == 2
     assert message in outcome.err
-    assert "Traceback" not in outcome.err
+    assert outcome.err.startswith("digits: ")
+    assert outcome.err.count("\n") == 1
 
 
 def test_bad_data_stops_the_run_with_one_line_and_leaves_nothing(digits, idx_directory, tmp_path):
