@@ -1,5 +1,6 @@
 """Evaluator: what TFMA measures on the test split, and the gates on it."""
 
+import json
 import math
 import os
 from typing import Any
@@ -26,10 +27,12 @@ from components.sources import CLASSES
 Z_95 = 1.645
 
 
-def eval_config(*, min_accuracy: float, min_recall: float) -> config_pb2.EvalConfig:
+def eval_config(
+    *, min_accuracy: float, min_recall: float, max_calibration_error: float
+) -> config_pb2.EvalConfig:
     """Returns the metrics and gates, computed through the signature that takes examples.
 
-    A third gate needs no number: against the latest blessed model, the accuracy may fall only as
+    One gate needs no number: against the latest blessed model, the accuracy may fall only as
     far as sampling noise explains. The change is refused when it lies beyond the one-sided 95 %
     bound for the difference of two accuracies that are equal in truth (on 10,000 digits at 99 %,
     0.24 points; on 500 at 97 %, 2.0).
@@ -37,12 +40,18 @@ def eval_config(*, min_accuracy: float, min_recall: float) -> config_pb2.EvalCon
     Args:
         min_accuracy: floor of the accuracy.
         min_recall: floor of each digit's recall.
+        max_calibration_error: bound of the mean distance of confidence from accuracy.
     """
     floor = config_pb2.MetricThreshold(
         value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": min_accuracy})
     )
     recall_floor = config_pb2.MetricThreshold(
         value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": min_recall})
+    )
+    calibrated = config_pb2.MetricThreshold(
+        value_threshold=config_pb2.GenericValueThreshold(
+            upper_bound={"value": max_calibration_error}
+        )
     )
     no_real_loss = config_pb2.MetricThreshold(
         change_threshold=config_pb2.GenericChangeThreshold(
@@ -75,9 +84,11 @@ def eval_config(*, min_accuracy: float, min_recall: float) -> config_pb2.EvalCon
             config_pb2.MetricsSpec(
                 binarize=config_pb2.BinarizationOptions(top_k_list={"values": [1]}),
                 metrics=[
+                    _custom("ExpectedCalibrationError", calibrated),
                     config_pb2.MetricConfig(
-                        class_name="CalibrationPlot", config='{"num_buckets": 10}'
-                    )
+                        class_name="CalibrationPlot",
+                        config=json.dumps({"num_buckets": components.metrics.CALIBRATION_BINS}),
+                    ),
                 ],
             ),
         ],
@@ -92,7 +103,8 @@ def _custom(
     )
 
 
-MIN_ACCURACY, MIN_RECALL = "min_accuracy", "min_recall"
+#: Of `eval_config`, and properties of the component.
+BOUNDS = ("min_accuracy", "min_recall", "max_calibration_error")
 
 
 class Executor(executor.Executor):
@@ -102,9 +114,7 @@ class Executor(executor.Executor):
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: Properties
     ) -> None:
         """Evaluates, decides, and gives the reason."""
-        config = eval_config(
-            min_accuracy=exec_properties[MIN_ACCURACY], min_recall=exec_properties[MIN_RECALL]
-        )
+        config = eval_config(**{name: exec_properties[name] for name in BOUNDS})
         exec_properties[standard_component_specs.EVAL_CONFIG_KEY] = proto_utils.proto_to_json(
             config
         )
@@ -124,7 +134,7 @@ class Executor(executor.Executor):
             SPAN_PROPERTY, examples.get_int_custom_property(utils.SPAN_PROPERTY_NAME)
         )
         refusals = _refusals(evaluation.uri)
-        write_decision(blessing, refusals, "all floors met, no loss of accuracy beyond chance")
+        write_decision(blessing, refusals, "all bounds met, no loss of accuracy beyond chance")
 
 
 class Evaluator(tfx.components.Evaluator):
@@ -133,14 +143,23 @@ class Evaluator(tfx.components.Evaluator):
     Args:
         min_accuracy: floor of the accuracy.
         min_recall: floor of each digit's recall.
+        max_calibration_error: bound of the mean distance of confidence from accuracy.
         options: what TFX's takes, but for the configuration.
     """
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
-    def __init__(self, *, min_accuracy: float, min_recall: float, **options: Any):
+    def __init__(
+        self,
+        *,
+        min_accuracy: float,
+        min_recall: float,
+        max_calibration_error: float,
+        **options: Any,
+    ):
         super().__init__(eval_config=config_pb2.EvalConfig(), **options)  # which the executor fills
-        self.spec.exec_properties.update({MIN_ACCURACY: min_accuracy, MIN_RECALL: min_recall})
+        bounds = (min_accuracy, min_recall, max_calibration_error)
+        self.spec.exec_properties.update(zip(BOUNDS, bounds, strict=True))
 
 
 def is_empty(model: types.Artifact) -> bool:
@@ -160,7 +179,7 @@ def _refusals(evaluation: str) -> list[str]:
         for failure in part.failures:
             key, value = failure.metric_key, failure.metric_value.double_value.value
             name = key.name
-            if key.HasField("sub_key"):
+            if key.sub_key.HasField("class_id"):
                 name += f" of digit {key.sub_key.class_id.value}"
             if key.is_diff:
                 found.append(
@@ -168,8 +187,10 @@ def _refusals(evaluation: str) -> list[str]:
                     f"noise against the latest blessed model; at most {Z_95} may be chance"
                 )
             else:
-                floor = failure.metric_threshold.value_threshold.lower_bound.value
-                found.append(f"{name} {value:.4f} is below {floor}")
+                bounds = failure.metric_threshold.value_threshold
+                side = "above" if bounds.HasField("upper_bound") else "below"
+                bound = bounds.upper_bound if side == "above" else bounds.lower_bound
+                found.append(f"{name.replace('_', ' ')} {value:.4f} is {side} {bound.value}")
     if not result.validation_ok and not found:
         found.append("nothing was validated: the test split holds no digit")
     return found

@@ -1,10 +1,11 @@
-"""TFMA metrics of a ten-class classifier, all derived from one confusion matrix."""
+"""TFMA metrics of a ten-class classifier, derived from a confusion matrix and a histogram."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import (
+    calibration_histogram,
     metric_types,
     metric_util,
     multi_class_confusion_matrix_metrics,
@@ -14,6 +15,9 @@ from tensorflow_model_analysis.proto import config_pb2
 # Counts by (actual class, predicted class), and the class that a metric is about, if any.
 Counts = Mapping[tuple[int, int], float]
 Formula = Callable[[Counts, int | None], float]
+
+#: Intervals of confidence that a calibration error looks at.
+CALIBRATION_BINS = 10
 
 
 def accuracy(counts: Counts, _: int | None = None) -> float:
@@ -89,6 +93,63 @@ def _metric(formula: Formula) -> type[tfma.metrics.Metric]:
 
     DerivedMetric.__doc__ = formula.__doc__
     return DerivedMetric
+
+
+def calibration_error(bins: Iterable[calibration_histogram.Bucket]) -> float:
+    """The mean distance of confidence from accuracy (Naeini et al., AAAI 2015).
+
+    Args:
+        bins: of examples by the probability of their first choice.
+    """
+    bins = list(bins)
+    total = sum(part.weighted_examples for part in bins)
+    distance = sum(abs(part.weighted_labels - part.weighted_predictions) for part in bins)
+    return distance / total if total else math.nan
+
+
+def _calibration_computations(
+    name: str,
+    eval_config: config_pb2.EvalConfig | None = None,
+    model_name: str = "",
+    output_name: str = "",
+    sub_key: metric_types.SubKey | None = None,
+    example_weighted: bool = False,
+) -> metric_types.MetricComputations:
+    histogram = calibration_histogram.calibration_histogram(
+        eval_config=eval_config,
+        model_name=model_name,
+        output_name=output_name,
+        sub_key=sub_key,
+        left=0.0,
+        right=1.0,
+        example_weighted=example_weighted,
+    )
+    key = metric_types.MetricKey(
+        name=name,
+        model_name=model_name,
+        output_name=output_name,
+        sub_key=sub_key,
+        example_weighted=example_weighted,
+    )
+    limits = [-math.inf, *(index / CALIBRATION_BINS for index in range(CALIBRATION_BINS))]
+
+    def result(
+        metrics: dict[metric_types.MetricKey, calibration_histogram.Histogram],
+    ) -> dict[metric_types.MetricKey, float]:
+        # Binarized to the first choice, TFMA gives all other classes the probability -inf.
+        _, *bins = calibration_histogram.rebin(limits, metrics[histogram[-1].keys[-1]])
+        return {key: calibration_error(bins)}
+
+    return [*histogram, metric_types.DerivedMetricComputation(keys=[key], result=result)]
+
+
+class ExpectedCalibrationError(tfma.metrics.Metric):
+    """`calibration_error` of the first choice; for a specification binarized to it."""
+
+    def __init__(self, name: str = "expected_calibration_error"):
+        super().__init__(
+            metric_util.merge_per_key_computations(_calibration_computations), name=name
+        )
 
 
 # TFMA looks a class name up among its own metrics first, and its Recall and Precision are those

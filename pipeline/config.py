@@ -18,6 +18,8 @@ class Gates:
     Attributes:
         min_accuracy: floor of the served model's accuracy.
         min_recall: floor of each digit's recall, by the served and by each edge model.
+        max_calibration_error: bound of the mean distance of the served model's confidence from
+            its accuracy.
         min_edge_accuracy: floor of an edge model's accuracy.
         max_edge_disagreement: highest share of digits that an edge model labels unlike the
             served model.
@@ -25,6 +27,7 @@ class Gates:
 
     min_accuracy: float = defaults.MIN_ACCURACY
     min_recall: float = defaults.MIN_RECALL
+    max_calibration_error: float = defaults.MAX_CALIBRATION_ERROR
     min_edge_accuracy: float = defaults.MIN_ACCURACY
     max_edge_disagreement: float = defaults.MAX_EDGE_DISAGREEMENT
 

@@ -86,6 +86,7 @@ def create_pipeline(config: PipelineConfig) -> tfx.dsl.Pipeline:
             example_splits=["test"],
             min_accuracy=config.gates.min_accuracy,
             min_recall=config.gates.min_recall,
+            max_calibration_error=config.gates.max_calibration_error,
         )
         servability = ServabilityCheck(model=model, model_run=model_run)
 

@@ -4,7 +4,7 @@ import datetime
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -144,8 +144,8 @@ def _model(
     has_baseline = blessing.get_int_custom_property("baseline_model_id")
     metrics, plots = _evaluation(evaluation, "candidate" if has_baseline else None)
     by_digit = [metrics[f"classId:{digit}"] for digit in range(CLASSES)]
+    first_choice = metrics["topK:1"]
     matrix = _confusion_matrix(plots[""])
-    bins = _calibration(plots["topK:1"])
     baseline = None
     if has_baseline:
         source = path_utils.serving_model_path(
@@ -166,8 +166,8 @@ def _model(
         ],
         "precision": [finite(values["precision"]["doubleValue"]) for values in by_digit],
         "confusion_matrix": matrix,
-        "expected_calibration_error": _calibration_error(bins),
-        "calibration": bins,
+        "expected_calibration_error": first_choice["expected_calibration_error"]["doubleValue"],
+        "calibration": _calibration(plots["topK:1"]),
         "baseline": baseline,
         "parameters": json.loads((saved_model / METADATA_FILE).read_text())["parameters"],
         "bytes": sum(path.stat().st_size for path in saved_model.rglob("*") if path.is_file()),
@@ -246,12 +246,6 @@ def _calibration(plots: Mapping[str, Any]) -> list[dict[str, Any]]:
             }
         )
     return bins
-
-
-def _calibration_error(bins: Sequence[Mapping[str, Any]]) -> float:
-    """The mean distance of confidence from accuracy (Naeini et al., AAAI 2015)."""
-    total = sum(part["count"] for part in bins)
-    return sum(part["count"] * abs(part["accuracy"] - part["confidence"]) for part in bins) / total
 
 
 def _edge(

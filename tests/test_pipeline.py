@@ -87,7 +87,13 @@ class TestFirstRun:
         np.testing.assert_allclose(model["precision"], matrix.diagonal() / matrix.sum(0))
         low, high = model["interval_95"]
         assert low < model["accuracy"] < high
-        assert 0 < model["expected_calibration_error"] < 0.1
+        distances = [
+            part["count"] * abs(part["accuracy"] - part["confidence"])
+            for part in model["calibration"]
+        ]
+        error = model["expected_calibration_error"]
+        assert error == pytest.approx(sum(distances) / 500)
+        assert 0 < error < 0.1
         assert model["calibration"][-1]["upper"] == 1
         assert all(part["lower"] < part["upper"] for part in model["calibration"])
         assert sum(part["count"] for part in model["calibration"]) == 500
@@ -242,12 +248,18 @@ def test_running_again_uses_the_cache_and_pushes_no_duplicate(digits, pipeline_r
     assert pipeline_run.versions() == before
 
 
-def test_a_higher_floor_refuses_and_leaves_the_old_version(digits, pipeline_run):
+def test_tighter_bounds_refuse_and_leave_the_old_version(digits, pipeline_run):
     before = pipeline_run.versions()
-    outcome = digits("run", "--root", pipeline_run.root, "--min-accuracy", 0.999)
+    bounds = ("--min-accuracy", 0.999, "--max-calibration-error", 0.001)
+    outcome = digits("run", "--root", pipeline_run.root, *bounds)
     assert outcome.code == 1
     assert outcome.err == "digits: the model gate refused; nothing was pushed\n"
-    assert re.search(r"REFUSED: accuracy 0\.9\d+ is below\s+0\.999", outcome.out)
+    reasons = pipeline_run.summary["gates"]["model"]["reason"].split("; ")
+    assert [re.sub(r"0\.\d+ is", "X is", reason) for reason in reasons] == [
+        "accuracy X is below 0.999",
+        "expected calibration error X is above 0.001",
+    ]
+    assert "REFUSED: accuracy" in outcome.out
     assert states(outcome.out)["TFLiteExporter"] == "skipped"
     assert pipeline_run.summary["pushed"] is None
     report = max((pipeline_run.root / "report").iterdir())

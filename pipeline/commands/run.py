@@ -53,6 +53,13 @@ def add_run(commands: Any, parents: list[argparse.ArgumentParser]) -> argparse.A
         help="gate, each digit (default: %(default)s)",
     )
     run.add_argument(
+        "--max-calibration-error",
+        type=share,
+        default=defaults.MAX_CALIBRATION_ERROR,
+        metavar="X",
+        help="gate: mean distance of confidence from accuracy (default: %(default)s)",
+    )
+    run.add_argument(
         "--min-edge-accuracy", type=share, metavar="X", help="gate (default: --min-accuracy)"
     )
     run.add_argument(
@@ -128,6 +135,7 @@ def _run(options: argparse.Namespace) -> None:
         gates=Gates(
             min_accuracy=options.min_accuracy,
             min_recall=options.min_recall,
+            max_calibration_error=options.max_calibration_error,
             min_edge_accuracy=options.min_accuracy
             if options.min_edge_accuracy is None
             else options.min_edge_accuracy,

@@ -59,6 +59,10 @@ PARAMETERS = {
     "seed": Parameter("of every random choice", (("Trainer", "seed"),)),
     "min_accuracy": Parameter("gate: of the served model", (("Evaluator", "min_accuracy"),)),
     "min_recall": Parameter("gate: of each digit", (("Evaluator", "min_recall"),)),
+    "max_calibration_error": Parameter(
+        "gate: mean distance of the served model's confidence from its accuracy",
+        (("Evaluator", "max_calibration_error"),),
+    ),
     "min_edge_accuracy": Parameter("gate: of the edge model", (("EdgeEvaluator", "min_accuracy"),)),
     "max_edge_disagreement": Parameter(
         "gate: share of digits that the edge model labels unlike the served model",

@@ -67,6 +67,7 @@ def test_the_defaults_are_those_of_a_run(digits: Callable[..., Outcome], spec):
     for name, default in (
         ("min_accuracy", "gate (default: {})"),
         ("min_recall", "gate, each digit (default: {})"),
+        ("max_calibration_error", "accuracy (default: {})"),
         ("recipe", "(default: {})"),
         ("seed", "--seed N (default: {:g})"),
     ):
