@@ -129,6 +129,8 @@ def read_bundle(path: Path) -> dict[str, bytes]:
     try:
         if path.is_dir():
             return _read_directory(path)
+        if path.exists() and not path.is_file():
+            raise NoBundle(f"{path}: neither a file nor a directory")
         with zipfile.ZipFile(path) as archive:
             return _read_zip(path, archive)
     except OSError as error:

@@ -4,8 +4,12 @@ Each sub-command is in a file of its own, which imports what is slow to load whe
 """
 
 import argparse
+import errno
+import io
+import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,6 +28,7 @@ from pipeline.drift.command import add_drift
 from pipeline.kubeflow.command import add_kubeflow
 from pipeline.release.command import add_release
 from pipeline.report.command import add_report
+from serving.argument_types import path
 from serving.errors import GateRefused, InputError, RunFailed
 
 OK, REFUSED, BAD_INPUT, INTERNAL_ERROR, INTERRUPTED = 0, 1, 2, 70, 130
@@ -31,6 +36,7 @@ OK, REFUSED, BAD_INPUT, INTERNAL_ERROR, INTERRUPTED = 0, 1, 2, 70, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
+    _prepare_streams()
     options = _parser().parse_args(arguments)
     try:
         options.command(options)
@@ -48,11 +54,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if options.verbose:
             raise
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _fail(f"{error.filename or 'output'}: {error.strerror}; free some", REFUSED)
         return _fail(
             f"internal error: {type(error).__name__}: {error} (--verbose shows where)",
             INTERNAL_ERROR,
         )
     return OK
+
+
+def _prepare_streams() -> None:
+    """Makes sure that standard output and error take what is printed, whoever started us."""
+    # The number of a closed stream would go to the next file, and into it what is printed.
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        continue
+    os.close(number)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal of ASCII has no tick
 
 
 class _Parser(argparse.ArgumentParser):
@@ -63,7 +84,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"digits: {message}", file=sys.stderr)
+    line = message.strip().replace("\n", "\\n")  # of a file's name, or of another library
+    print(f"digits: {line}", file=sys.stderr)
     return code
 
 
@@ -79,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     root = argparse.ArgumentParser(add_help=False)
     root.add_argument(
-        "--root", type=Path, default=Path("run"), metavar="DIR", help="run root (default: run)"
+        "--root", type=path, default=Path("run"), metavar="DIR", help="run root (default: run)"
     )
     recipe = argparse.ArgumentParser(add_help=False)
     recipe.add_argument(
@@ -89,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="digits", description="Handwritten digits, from raw pixels to served and edge models."
     )
+    parser.add_argument("--version", action="version", version=f"digits {version('digits')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = add_run(commands, [data, root, recipe, common])

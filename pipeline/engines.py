@@ -112,17 +112,14 @@ def keras_engine(root: RunRoot, edge: Path) -> Found:
 
 def saved_model_engines(directory: Path) -> Found:
     """The served model in this process, a signature an engine."""
-    import tensorflow as tf
+    from serving.saved_model import load_signature
 
-    model = tf.saved_model.load(str(directory))
+    def through(name: str, argument: str, encode: Callable[[np.ndarray], Any]) -> Run:
+        signature = load_signature(directory, name)
 
-    def through(signature: str, argument: str, encode: Callable[[np.ndarray], Any]) -> Run:
         def run(digits: np.ndarray) -> np.ndarray:
-            answers = [
-                model.signatures[signature](**{argument: tf.constant(encode(batch))})
-                for batch in _batches(digits)
-            ]
-            return np.concatenate([answer["probabilities"].numpy() for answer in answers])
+            batches = _batches(digits)
+            return np.concatenate([signature(**{argument: encode(batch)}) for batch in batches])
 
         return run
 

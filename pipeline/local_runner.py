@@ -79,6 +79,14 @@ class LocalRunner(local_dag_runner.LocalDagRunner):
             deployment.metadata_connection_config.WhichOneof("connection_config"),
         )
         store = metadata.Metadata(connection)
+        try:
+            with store:
+                pass
+        except RuntimeError as error:
+            raise InputError(
+                f"{connection.sqlite.filename_uri}: not a store of TFX's metadata, or a damaged "
+                "one; move it away: what was pushed stays"
+            ) from error
         skipped: set[str] = set()
         for node in pipeline.nodes:
             pipeline_node = node.pipeline_node

@@ -2,6 +2,7 @@
 
 import datetime
 import signal
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
@@ -37,9 +38,19 @@ def run_pipeline(config: PipelineConfig, console: Console) -> dict[str, Any]:
     started = datetime.datetime.now(datetime.UTC)
     display = LiveDisplay(console)
     runner = LocalRunner(display.start, display.end)
-    before = signal.signal(signal.SIGINT, _interrupt)
+    pressed = threading.Event()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        pressed.set()
+        raise Interrupted
+
+    before = signal.signal(signal.SIGINT, interrupt)
     try:
         runner.run(create_pipeline(config))
+    except Exception as error:
+        if pressed.is_set():  # Beam wraps what is raised while it builds its graph
+            raise Interrupted from error
+        raise
     finally:
         signal.signal(signal.SIGINT, before)
         display.close()
@@ -70,7 +81,3 @@ def _report(
     directory = config.root.reports / started.strftime("%Y%m%d-%H%M%S")
     values = with_latency({**summary, "pictures": pictures}, config.root.path)
     return write_report(values, directory)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise Interrupted("interrupted; what was served before still is")

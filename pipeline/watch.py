@@ -16,15 +16,27 @@ from collections.abc import Callable, Sequence
 from components.spans import find_spans
 from pipeline.config import RunRoot
 from pipeline.locks import exclusive, take
+from serving.errors import InputError
 from serving.server.versions import Snapshot
 
 LOCK_FILE = "watch.lock"
+#: So long a run may take to end after Ctrl-C.
+INTERRUPT_SECONDS = 5
 INTERRUPTED = (130, -signal.SIGINT, -signal.SIGTERM)
 
 
 def run_digits(arguments: Sequence[str]) -> int:
     """`digits run` in a process of its own, which gives back all its memory; its exit code."""
-    return subprocess.run([sys.executable, "-m", "pipeline.cli", "run", *arguments]).returncode
+    process = subprocess.Popen([sys.executable, "-m", "pipeline.cli", "run", *arguments])
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        try:
+            process.wait(INTERRUPT_SECONDS)  # a terminal's Ctrl-C reaches it too
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+        raise
 
 
 class Watcher:
@@ -53,6 +65,9 @@ class Watcher:
             KeyboardInterrupt: a run was interrupted.
         """
         find_spans(self._data)  # the pattern's faults, before the first wait
+        directory = os.path.dirname(self._data.partition("{SPAN")[0])
+        if not os.path.isdir(directory):
+            raise InputError(f"{directory}: no such directory; make it before spans arrive")
         lock = self._root.path / LOCK_FILE
         with exclusive(
             self._root, lock, "another `digits watch` is using it; end it first", make_root=True

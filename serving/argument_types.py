@@ -2,14 +2,35 @@
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 Number = TypeVar("Number", int, float)
 
+#: Above it, integers do not fit into the fields that they are for.
+MAX_INTEGER = (1 << 31) - 1
+
 
 def positive(text: str) -> int:
     """Reads an integer of at least 1."""
-    return _read(text, int, lambda value: value >= 1, "a positive integer")
+    expected = f"a positive integer, at most {MAX_INTEGER}"
+    return _read(text, int, lambda value: 1 <= value <= MAX_INTEGER, expected)
+
+
+def seed(text: str) -> int:
+    """Reads a seed of random numbers."""
+    expected = f"an integer from 0 to {MAX_INTEGER}"
+    return _read(text, int, lambda value: 0 <= value <= MAX_INTEGER, expected)
+
+
+def path(text: str) -> Path:
+    """Reads a path. An empty one, which an unset variable of a shell leaves, is none."""
+    if not text:
+        raise argparse.ArgumentTypeError("empty; name a path, say . for the current directory")
+    try:
+        return Path(text).expanduser()  # the shell does it, but not after --root=
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"{text}: no such user") from error
 
 
 def share(text: str) -> float:

@@ -31,19 +31,10 @@ def latest_version(base_directory: Path) -> Path:
 
 def saved_model_classifier(directory: Path) -> Classifier:
     """Returns a function from pictures to float32 [n, 10], run by TensorFlow."""
-    import tensorflow as tf
+    from serving.saved_model import load_signature
 
-    try:
-        # The signature keeps no reference to the model, whose variables it needs.
-        model = tf.saved_model.load(str(directory))
-        signature = model.signatures["serve_image_bytes"]
-    except (OSError, KeyError, tf.errors.OpError) as error:
-        raise InputError(f"{directory}: not a SavedModel that `digits run` pushed") from error
-
-    def classify(pictures: list[bytes], _keep: object = model) -> np.ndarray:
-        return signature(image_bytes=tf.constant(pictures))["probabilities"].numpy()
-
-    return classify
+    signature = load_signature(directory, "serve_image_bytes")
+    return lambda pictures: signature(image_bytes=pictures)
 
 
 def edge_classifier(directory: Path) -> Classifier:

@@ -1,6 +1,7 @@
 import fcntl
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,11 @@ def imported(code: str) -> set[str]:
         check=True,
     )
     return {name.split(".")[0] for name in done.stdout.split()}
+
+
+def test_version_is_that_of_the_package(digits):
+    outcome = digits("--version")
+    assert (outcome.code, outcome.out) == (0, f"digits {metadata.version('digits')}\n")
 
 
 def test_the_command_line_starts_without_heavy_libraries():

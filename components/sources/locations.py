@@ -41,13 +41,21 @@ def locate(data: str) -> Location:
     if data == "mnist":
         path = _download_mnist()
         return Location(str(path.parent), path.name)
-    path = Path(data).expanduser().absolute()
+    try:
+        path = Path(data).expanduser().absolute()
+        return _locate_path(data, path)
+    except (OSError, RuntimeError) as error:  # RuntimeError: the home of a user who is not there
+        reason = error.strerror if isinstance(error, OSError) else "no such user"
+        raise InputError(f"--data {data}: {reason}") from error
+
+
+def _locate_path(data: str, path: Path) -> Location:
     if not path.exists():
         raise InputError(
             f"--data {data}: no such file or directory; name an IDX directory, a folder of "
             "pictures, a .csv or .npz file, or one of: sample, mnist"
         )
-    if path.is_file():
+    if not path.is_dir():
         if not path.name.endswith((".csv", ".csv.gz", ".npz")):
             raise InputError(f"--data {data}: unknown kind of file; expected .csv, .csv.gz or .npz")
         return Location(str(path.parent), path.name)

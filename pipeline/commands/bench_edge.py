@@ -1,11 +1,10 @@
 """`digits bench-edge`: its options."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from pipeline.quiet import stderr_to
-from serving.argument_types import positive
+from serving.argument_types import path, positive
 
 
 def add_bench_edge(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
@@ -24,7 +23,7 @@ def add_bench_edge(commands: Any, parents: list[argparse.ArgumentParser]) -> Non
     bench_edge.add_argument(
         "--calls", type=positive, default=500, metavar="N", help="of each engine a round (500)"
     )
-    bench_edge.add_argument("--out", type=Path, metavar="DIR", help="(default: ROOT/bench-edge)")
+    bench_edge.add_argument("--out", type=path, metavar="DIR", help="(default: ROOT/bench-edge)")
     bench_edge.set_defaults(command=_bench_edge)
 
 

@@ -1,11 +1,10 @@
 """`digits demo`: its options."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from pipeline.quiet import stderr_to
-from serving.argument_types import port
+from serving.argument_types import path, port
 
 
 def add_demo(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
@@ -29,7 +28,7 @@ def add_demo(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         "--no-open", dest="open", action="store_false", help="do not open a web browser"
     )
     demo.add_argument(
-        "--export", type=Path, metavar="DIR", help="write the page for a static web host instead"
+        "--export", type=path, metavar="DIR", help="write the page for a static web host instead"
     )
     demo.set_defaults(command=_demo)
 

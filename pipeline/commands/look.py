@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.quiet import stderr_to
+from serving.argument_types import path
 
 
 def add_data(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
@@ -16,7 +17,7 @@ def add_data(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
     """
     show_data = commands.add_parser("data", parents=parents, help="look at the digits")
     show_data.add_argument(
-        "--out", type=Path, default=Path("run"), metavar="DIR", help="of the contact sheet"
+        "--out", type=path, default=Path("run"), metavar="DIR", help="of the contact sheet"
     )
     show_data.set_defaults(command=_data)
 

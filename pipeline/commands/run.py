@@ -1,13 +1,14 @@
 """`digits run`: its options, and the configuration that they make."""
 
 import argparse
+import re
 from typing import Any
 
 from components.recipes import RECIPES
 from pipeline import defaults
 from pipeline.quiet import stderr_to
 from pipeline.tfx_extensions import skip_tfx_extensions
-from serving.argument_types import positive, share
+from serving.argument_types import positive, seed, share
 from serving.errors import InputError
 
 
@@ -37,7 +38,7 @@ def add_run(commands: Any, parents: list[argparse.ArgumentParser]) -> argparse.A
     run.add_argument(
         "--tune-epochs", type=positive, default=3, metavar="N", help="of a trial (default: 3)"
     )
-    run.add_argument("--seed", type=int, default=defaults.SEED, metavar="N", help="(default: 1)")
+    run.add_argument("--seed", type=seed, default=defaults.SEED, metavar="N", help="(default: 1)")
     run.add_argument(
         "--min-accuracy",
         type=share,
@@ -117,6 +118,8 @@ def _run(options: argparse.Namespace) -> None:
 
     beam = beam_pipeline_args(options.beam_runner, options.beam_option)
     root = RunRoot(options.root.absolute())
+    if re.search(r"[*?\[\n]", str(root.path)):
+        raise InputError(f"--root {root.path}: TFX takes *, ?, [ and line breaks for patterns")
     span = None
     with stderr_to(None, verbose=options.verbose):
         if "{SPAN" in options.data:

@@ -1,10 +1,10 @@
 """`digits verify-bundle`: its options and exit codes."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from pipeline.quiet import stderr_to
+from serving.argument_types import path
 from serving.errors import GateRefused, InputError
 
 
@@ -21,7 +21,7 @@ def add_verify_bundle(commands: Any, parents: list[argparse.ArgumentParser]) -> 
         help="check a bundle of edge models: checksums, and what each answers",
         description="Exit codes: 0 sound, 1 damaged or a model answers otherwise, 2 no bundle.",
     )
-    verify.add_argument("bundle", type=Path, metavar="BUNDLE", help="the zip, or its directory")
+    verify.add_argument("bundle", type=path, metavar="BUNDLE", help="the zip, or its directory")
     verify.set_defaults(command=_verify_bundle)
 
 

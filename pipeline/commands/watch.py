@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.argument_types import positive
+from serving.errors import InputError
 
 
 def add_watch(
@@ -47,6 +48,8 @@ def _watch(run: argparse.ArgumentParser, options: argparse.Namespace) -> None:
         data = str(Path(data) / "span-{SPAN}")
     arguments = ["--data", data, *options.run_options]
     parsed = run.parse_args(arguments)  # says what is wrong before anything runs
+    if parsed.data != data or parsed.span:
+        raise InputError("--data and --span are what `digits watch` finds; give it DIR")
     Watcher(
         data,
         RunRoot(parsed.root.absolute()),

@@ -1,10 +1,10 @@
 """`digits drift`. Nothing here imports a library that is slow to load."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from pipeline.quiet import stderr_to
+from serving.argument_types import path
 from serving.errors import GateRefused, InputError
 
 #: Below this the tests' distributions are no good approximations.
@@ -39,9 +39,9 @@ def add_drift(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
     )
     drift.add_argument("--data", metavar="WHAT", help="that made it (default: as the run says)")
     drift.add_argument(
-        "--out", type=Path, metavar="DIR", help="of drift.json, drift.png (default: ROOT/drift)"
+        "--out", type=path, metavar="DIR", help="of drift.json, drift.png (default: ROOT/drift)"
     )
-    drift.add_argument("--metrics-file", type=Path, metavar="FILE", help="Prometheus's text format")
+    drift.add_argument("--metrics-file", type=path, metavar="FILE", help="Prometheus's text format")
     drift.set_defaults(command=_drift)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from pipeline import defaults
 from pipeline.quiet import stderr_to
 from pipeline.tfx_extensions import skip_tfx_extensions
-from serving.argument_types import positive_seconds
+from serving.argument_types import path, positive_seconds
 from serving.errors import InputError
 
 PACKAGE = Path("digits_pipeline.yaml")
@@ -63,7 +63,7 @@ def add_kubeflow(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         "(default: /models)",
     )
     compiler.add_argument(
-        "-o", "--output", type=Path, default=PACKAGE, metavar="FILE", help=f"(default: {PACKAGE})"
+        "-o", "--output", type=path, default=PACKAGE, metavar="FILE", help=f"(default: {PACKAGE})"
     )
     compiler.set_defaults(command=_compile)
 
@@ -75,7 +75,7 @@ def add_kubeflow(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
         "refused, 2 bad input, the server cannot be reached or refuses, or time is up.",
     )
     submitter.add_argument(
-        "package", nargs="?", type=Path, default=PACKAGE, help=f"(default: {PACKAGE})"
+        "package", nargs="?", type=path, default=PACKAGE, help=f"(default: {PACKAGE})"
     )
     submitter.add_argument("--host", required=True, metavar="URL", help="of Kubeflow Pipelines")
     submitter.add_argument(
@@ -92,7 +92,7 @@ def add_kubeflow(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
     submitter.add_argument("--namespace", help="yours, where there are many users")
     token = submitter.add_mutually_exclusive_group()
     token.add_argument("--token", help="(default: $DIGITS_KUBEFLOW_TOKEN)")
-    token.add_argument("--token-file", type=Path, metavar="FILE", help="that holds the token")
+    token.add_argument("--token-file", type=path, metavar="FILE", help="that holds the token")
     submitter.add_argument("--tls-ca", metavar="PEM", help="authorities to trust")
     submitter.add_argument("--wait", action="store_true", help="until the run is over")
     submitter.add_argument(

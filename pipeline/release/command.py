@@ -3,10 +3,10 @@
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.quiet import stderr_to
+from serving.argument_types import path
 from serving.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def add_release(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
     where.add_argument("--model", default="digits", metavar="NAME", help="(default: digits)")
     where.add_argument(
         "--config",
-        type=Path,
+        type=path,
         metavar="FILE",
         help="the model configuration that the servers have (default: ROOT/serving/model.config)",
     )
@@ -76,7 +76,7 @@ def add_release(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
     diff.add_argument("new", type=int, metavar="NEW")
     diff.add_argument("--data", metavar="WHAT", help="(default: what the last run read)")
     diff.add_argument(
-        "--out", type=Path, metavar="DIR", help="of the pictures (default: ROOT/diff)"
+        "--out", type=path, metavar="DIR", help="of the pictures (default: ROOT/diff)"
     )
     promote = add("promote", "serve a version as the stable one", _promote)
     promote.add_argument("version", type=int, metavar="VERSION")

@@ -124,6 +124,8 @@ def check_flags(flags: argparse.Namespace) -> None:
             logging.getLogger(__name__).warning("--%s has no effect: %s", name, reason)
     if not flags.model_config_file and not flags.model_base_path:
         raise InputError("name the model: --model_base_path or --model_config_file")
+    if flags.model_base_path and not flags.model_name:
+        raise InputError("--model_name: empty; name the model, as clients will")
     if not flags.port and not flags.grpc_socket_path:
         raise InputError("--port 0: name a --grpc_socket_path, or another port")
     if flags.port and flags.port == flags.rest_api_port:

@@ -14,6 +14,9 @@ from serving.server.status import Code, ServingError, invalid
 ModelConfig: TypeAlias = config_pb2.ModelConfig
 ModelServerConfig: TypeAlias = config_pb2.ModelServerConfig
 
+#: Of a configuration file.
+MAX_BYTES = 16 * 1024 * 1024
+
 _Message = TypeVar("_Message", bound=Message)
 
 
@@ -24,8 +27,11 @@ def read_text_proto(path: str, message: _Message) -> _Message:
         InputError: the file cannot be read or holds something else.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            return text_format.Parse(file.read(), message)
+        with open(path, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise InputError(f"{path}: too large; expected at most {MAX_BYTES:,} bytes")
+        return text_format.Parse(content.decode(), message)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
     except (text_format.ParseError, UnicodeDecodeError) as error:

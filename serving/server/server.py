@@ -262,7 +262,11 @@ def _grpc_server(flags: argparse.Namespace, inference: Inference) -> GrpcServer:
             options=options,
         )
     except RuntimeError as error:
-        raise InputError(f"--port {flags.port}: {error}; choose another") from error
+        flag = f"--port {flags.port}" if flags.port else "--grpc_socket_path"
+        remedy = "choose another"
+        if flags.ssl_config_file:
+            remedy += f", or mend the keys and certificates in {flags.ssl_config_file}"
+        raise InputError(f"{flag}: {error}; {remedy}") from error
 
 
 def _credentials(path: str | None) -> grpc.ServerCredentials | None:

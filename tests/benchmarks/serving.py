@@ -187,7 +187,8 @@ def _load(address: Address, protocol: str, callers: int, images: int, seconds: f
             raise subprocess.CalledProcessError(asking.returncode, command)
         # When each request began, its HTTP status, and its microseconds.
         _, statuses, latencies = np.loadtxt(log, dtype=np.int64, unpack=True)
-    unlike_200 = statuses[statuses != 200]
+    # A failed request has -1; 0 one whose status came before the warm-up ended, its body after.
+    unlike_200 = statuses[~np.isin(statuses, (0, 200))]
     refused = _refused(address) - refused
     if wrong or refused or unlike_200.size:
         console.print(f"{url}: {wrong} wrong, {refused} refused, HTTP status {unlike_200}")
