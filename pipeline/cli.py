@@ -4,7 +4,6 @@ Each sub-command is in a file of its own, which imports what is slow to load whe
 """
 
 import argparse
-import errno
 import io
 import os
 import sys
@@ -31,6 +30,8 @@ from pipeline.report.command import add_report
 from serving.argument_types import path
 from serving.errors import GateRefused, InputError, RunFailed
 
+#: How Python and TensorFlow, and SQLite say it.
+DISK_FULL = ("No space left on device", "disk is full")
 OK, REFUSED, BAD_INPUT, INTERNAL_ERROR, INTERRUPTED = 0, 1, 2, 70, 130
 
 
@@ -54,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if options.verbose:
             raise
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _fail(f"{error.filename or 'output'}: {error.strerror}; free some", REFUSED)
+        if any(words in str(error) for words in DISK_FULL):
+            return _fail("no space left on the disk; free some, and run this again", REFUSED)
         return _fail(
             f"internal error: {type(error).__name__}: {error} (--verbose shows where)",
             INTERNAL_ERROR,

@@ -83,6 +83,8 @@ class LocalRunner(local_dag_runner.LocalDagRunner):
             with store:
                 pass
         except RuntimeError as error:
+            if "not a database" not in str(error):
+                raise
             raise InputError(
                 f"{connection.sqlite.filename_uri}: not a store of TFX's metadata, or a damaged "
                 "one; move it away: what was pushed stays"

@@ -20,6 +20,7 @@ from serving.errors import InputError
 from serving.server.versions import Snapshot
 
 LOCK_FILE = "watch.lock"
+RUN = (sys.executable, "-m", "pipeline.cli", "run")
 #: So long a run may take to end after Ctrl-C.
 INTERRUPT_SECONDS = 5
 INTERRUPTED = (130, -signal.SIGINT, -signal.SIGTERM)
@@ -27,7 +28,7 @@ INTERRUPTED = (130, -signal.SIGINT, -signal.SIGTERM)
 
 def run_digits(arguments: Sequence[str]) -> int:
     """`digits run` in a process of its own, which gives back all its memory; its exit code."""
-    process = subprocess.Popen([sys.executable, "-m", "pipeline.cli", "run", *arguments])
+    process = subprocess.Popen([*RUN, *arguments])
     try:
         return process.wait()
     except KeyboardInterrupt:
@@ -72,7 +73,8 @@ class Watcher:
         with exclusive(
             self._root, lock, "another `digits watch` is using it; end it first", make_root=True
         ):
-            print(f"watching {self._data}", flush=True)
+            spans = ", ".join(map(str, find_spans(self._data))) or "none yet"
+            print(f"watching {self._data}, there: {spans}", flush=True)
             while True:
                 self.look()
                 time.sleep(self._poll_seconds)

@@ -1,4 +1,5 @@
 import fcntl
+import os
 import subprocess
 import sys
 from importlib import metadata
@@ -10,6 +11,7 @@ from PIL import Image
 
 from serving.pictures import encode_png
 from tests.conftest import write_idx
+from tests.documents import ROOT
 
 HEAVY = {
     "tensorflow",
@@ -82,6 +84,15 @@ def test_data_prints_counts_and_writes_a_contact_sheet(digits, tmp_path: Path, s
         (["run", "--min-accuracy", "98"], "98: expected a number from 0 to 1"),
         (["run", "--epochs", "0"], "0: expected a positive integer"),
         (["run", "--epochs", "many"], "many: expected a positive integer"),
+        (["run", "--epochs", "9" * 30], "expected a positive integer, at most 2147483647"),
+        (["run", "--seed", "-1"], "-1: expected an integer from 0 to 2147483647"),
+        (["run", "--root", ""], "argument --root: empty; name a path"),
+        (["run", "--root", "~nobody-here/x"], "~nobody-here/x: no such user"),
+        (["run", "--root", "[x]"], "/[x]: TFX takes *, ?, [ and line breaks for patterns"),
+        (["run", "--root", "a\nb"], "/a\\nb: TFX takes *, ?, [ and line breaks for patterns"),
+        (["run", "--data", "/dev/zero"], "--data /dev/zero: unknown kind of file"),
+        (["run", "--data", "x" * 5000], ": File name too long"),
+        (["run", "--data", "~nobody-here/x"], "--data ~nobody-here/x: no such user"),
         (["run", "--recipe", "secret"], "invalid choice: 'secret'"),
         (["run", "--root", "/dev/null/run"], "--root /dev/null/run: Not a directory"),
         (["data", "--data", "nowhere"], "--data nowhere: no such file or directory"),
@@ -97,6 +108,29 @@ def test_bad_usage_exits_with_2_and_says_why(digits, arguments, message):
     assert message in outcome.err
     assert outcome.err.startswith("digits: ")
     assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "message"),
+    [
+        ("> /dev/full", 1, "digits: no space left on the disk; free some, and run this again\n"),
+        (">&- 2>&- <&-", 0, ""),
+        ("> sheet.txt", 0, ""),
+    ],
+)
+def test_output_may_go_anywhere(tmp_path, redirection, code, message):
+    done = subprocess.run(
+        f"{sys.executable} -m pipeline.cli data --out . {redirection}",
+        shell=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (code, message)
+    if code == 0:
+        with Image.open(tmp_path / "digits.png") as sheet:
+            sheet.verify()
 
 
 def test_bad_data_stops_the_run_with_one_line_and_leaves_nothing(digits, idx_directory, tmp_path):

@@ -183,6 +183,11 @@ BAD = {
 }
 
 
+def test_a_picture_without_end_is_refused():
+    with pytest.raises(InputError, match="/dev/zero: too large; pictures may have at most"):
+        read_picture("/dev/zero")
+
+
 @pytest.mark.parametrize("fault", BAD)
 def test_bad_bytes_are_refused(tmp_path, fault):
     path = tmp_path / "picture.png"

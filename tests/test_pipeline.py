@@ -20,6 +20,7 @@ from components.ingestion import encode
 from components.servability import check_servable
 from export.edge_model import MODEL_FILE, EdgeModel, float_compute_ops
 from export.hashes import sha256_of_directory
+from pipeline.local_runner import LocalRunner
 from serving.pictures import encode_png
 from tests.conftest import PipelineRun
 
@@ -310,6 +311,40 @@ def test_ctrl_c_leaves_the_served_version_and_a_usable_store(digits, pipeline_ru
     assert again.code == 0, again.err
     assert states(again.out)["Trainer"] == "cached"
     assert pipeline_run.versions() == before
+
+
+def test_ctrl_c_that_beam_wraps_is_still_ctrl_c(digits, tmp_path, monkeypatch):
+    def run(*_: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except Exception as error:
+            raise RuntimeError("Unable to translate") from error
+
+    monkeypatch.setattr(LocalRunner, "run", run)
+    outcome = digits("run", "--root", tmp_path)
+    assert (outcome.code, outcome.err) == (130, "digits: interrupted\n")
+
+
+def test_what_is_no_metadata_store_is_named_and_left(digits, tmp_path):
+    store = tmp_path / "metadata.sqlite"
+    store.write_bytes(b"no database" * 100)
+    outcome = digits("run", "--root", tmp_path)
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"digits: {store}: not a store of TFX's metadata")
+    assert store.read_bytes() == b"no database" * 100
+
+
+@pytest.mark.parametrize("file", ["saved_model.pb", "variables/variables.data-00000-of-00001"])
+def test_a_damaged_saved_model_is_named(digits, pipeline_run, tmp_path, file):
+    version = pipeline_run.versions()["serving"][-1]
+    served = tmp_path / "serving" / "digits" / version
+    shutil.copytree(pipeline_run.root / "serving" / "digits" / version, served)
+    os.truncate(served / file, 0)
+    picture = tmp_path / "digit.png"
+    picture.write_bytes(encode_png(np.eye(28, dtype=np.uint8) * 255))
+    outcome = digits("predict", "--root", tmp_path, picture)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == f"digits: {served}: no whole SavedModel that `digits run` pushed\n"
 
 
 @pytest.mark.parametrize(

@@ -259,6 +259,12 @@ def test_what_is_no_zip_is_bad_input(digits, tmp_path, content):
     assert "not a zip that can be read" in outcome.err
 
 
+def test_a_device_is_bad_input(digits):
+    outcome = digits("verify-bundle", "/dev/zero")
+    assert outcome.code == 2
+    assert outcome.err == "digits: /dev/zero: neither a file nor a directory\n"
+
+
 def test_what_is_not_there_is_bad_input(digits, tmp_path):
     assert digits("verify-bundle", tmp_path / "nowhere").code == 2
     outcome = digits("verify-bundle", tmp_path)

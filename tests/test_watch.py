@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pipeline import watch
 from pipeline.config import RunRoot
 from pipeline.watch import LOCK_FILE, Watcher
 from serving.errors import InputError
@@ -185,12 +187,39 @@ def test_two_watchers_do_not_share_a_root(watcher, root):
         (["{SPAN}{SPAN}"], "expected {SPAN} once in it"),
         (["somewhere", "--recipe", "secret"], "invalid choice: 'secret'"),
         (["--poll", "0", "somewhere"], "0: expected a positive integer"),
+        (["somewhere"], "somewhere: no such directory"),
+        ([".", "--span", "3"], "--data and --span are what `digits watch` finds"),
+        ([".", "--data", "sample"], "--data and --span are what `digits watch` finds"),
     ],
 )
 def test_bad_usage_ends_the_watch_before_it_begins(digits, tmp_path, arguments, message):
     outcome = digits("watch", *arguments)
     assert outcome.code == 2
     assert message in outcome.err
+
+
+def test_ctrl_c_lets_a_run_end_by_itself(tmp_path, monkeypatch):
+    """One that the signal did not reach gets it: nothing is killed while it cleans up."""
+    run = tmp_path / "run.py"
+    run.write_text(
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGINT, lambda *_: (time.sleep(0.5), open('end', 'w'), sys.exit()))\n"
+        "open('begin', 'w')\n"
+        "time.sleep(60)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(watch, "RUN", [sys.executable, str(run)])
+    monkeypatch.setattr(watch, "INTERRUPT_SECONDS", 0.1)
+
+    def press() -> None:
+        while not (tmp_path / "begin").exists():
+            time.sleep(0.01)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    threading.Thread(target=press).start()
+    with pytest.raises(KeyboardInterrupt):
+        watch.run_digits([])
+    assert (tmp_path / "end").exists()
 
 
 def test_the_command_runs_the_pipeline_for_what_arrives(tmp_path: Path):
@@ -205,7 +234,7 @@ def test_the_command_runs_the_pipeline_for_what_arrives(tmp_path: Path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout.readline() == f"watching {tmp_path}/span-{{SPAN}}\n"
+    assert process.stdout.readline() == f"watching {tmp_path}/span-{{SPAN}}, there: none yet\n"
     arrive(tmp_path, 7)
     assert process.stdout.readline() == "span 7: training\n"
     assert process.stdout.readline() == (

@@ -273,6 +273,11 @@ def test_without_a_model(digits, tmp_path: Path) -> None:
 BASE = "--model_base_path=/models/m"
 USAGE = {
     "no model": ([], "name the model: --model_base_path or --model_config_file"),
+    "no name": ([BASE, "--model_name="], "--model_name: empty; name the model, as clients will"),
+    "no end": (
+        ["--model_config_file=/dev/zero"],
+        "/dev/zero: too large; expected at most 16,777,216 bytes",
+    ),
     "same port": (
         [BASE, "--port=8500", "--rest_api_port=8500"],
         "--rest_api_port 8500: --port has it; choose another",
