@@ -19,13 +19,8 @@ from components.edge_exporter import EdgeModelArtifact
 from components.edge_metrics import compare
 from components.examples import every_nth, read_digits
 from components.gates import GateDecision, write_decision
-from export.edge_model import (
-    DEFAULT_VARIANT,
-    DESCRIPTION_FILE,
-    MODEL_FILE,
-    EdgeModel,
-    float_compute_ops,
-)
+from export.description import DESCRIPTION_FILE
+from export.edge_model import DEFAULT_VARIANT, MODEL_FILE, EdgeModel, float_compute_ops
 
 METRICS_FILE = "metrics.json"
 SIGNIFICANCE = 0.05

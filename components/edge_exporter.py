@@ -19,13 +19,8 @@ from components.preprocessing import IMAGE
 from components.signatures import METADATA_FILE
 from components.sources import CLASSES
 from components.trainer import KERAS_FILE
-from export.edge_model import (
-    DEFAULT_VARIANT,
-    DESCRIPTION_FILE,
-    LABELS_FILE,
-    VARIANT_FILE,
-    EdgeModel,
-)
+from export.description import DESCRIPTION_FILE
+from export.edge_model import DEFAULT_VARIANT, LABELS_FILE, VARIANT_FILE, EdgeModel
 from export.hashes import sha256_of_directory
 from export.metadata import LICENCE, embed
 from export.tflite import convert

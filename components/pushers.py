@@ -22,7 +22,8 @@ from components.gates import GateDecision
 from components.object_store import open_directory
 from components.versions import SAVED_MODEL_FILE, publish, versions
 from export.bundle import GOLDEN_DIGITS, assemble, seal
-from export.edge_model import DEFAULT_VARIANT, DESCRIPTION_FILE
+from export.description import DESCRIPTION_FILE, parse_description
+from export.edge_model import DEFAULT_VARIANT
 from export.model_card import CARD_FILE, bundle_facts, model_card
 
 VERSION_PROPERTY = "pushed_version"
@@ -90,8 +91,9 @@ def _version_of(description: dict[str, Any], base_directory: str) -> int:
     newest = 0
     system, path = open_directory(base_directory)
     for newest in versions(base_directory, holding=DESCRIPTION_FILE):
-        with system.open_input_stream(f"{path}/{newest}/{DESCRIPTION_FILE}") as file:
-            pushed = json.loads(file.read())
+        file = f"{path}/{newest}/{DESCRIPTION_FILE}"
+        with system.open_input_stream(file) as stream:
+            pushed = parse_description(stream.read(), file)
         if _hashes(pushed) == _hashes(description):
             return newest
     return max(int(time.time()), newest + 1)

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from export.edge_model import DESCRIPTION_FILE, VARIANT_FILE
+from export.description import DESCRIPTION_FILE, parse_description
+from export.edge_model import VARIANT_FILE
 from export.engines import Engine, convert_to_onnx, quantise_onnx, serve
 from serving.errors import InputError
 
@@ -41,9 +42,10 @@ def benchmark(
     Raises:
         InputError: there is no bundle at `edge`.
     """
+    path = edge / DESCRIPTION_FILE
     try:
-        variants = json.loads((edge / DESCRIPTION_FILE).read_text())["variants"]
-    except (OSError, ValueError, KeyError) as error:
+        variants = parse_description(path.read_bytes(), path)["variants"]
+    except (OSError, KeyError) as error:
         raise InputError(f"{edge}: no pushed variants; run `digits run` first") from error
     with tempfile.TemporaryDirectory() as directory:
         engines, skipped = _engines(edge, served, variants, images, Path(directory))

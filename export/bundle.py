@@ -21,7 +21,8 @@ from ai_edge_litert import schema_py_generated as schema
 from PIL import Image
 
 from export import templates, verify
-from export.edge_model import DEFAULT_VARIANT, DESCRIPTION_FILE, MODEL_FILE
+from export.description import DESCRIPTION_FILE
+from export.edge_model import DEFAULT_VARIANT, MODEL_FILE
 from export.metadata import LICENCE
 from serving.pictures import centre_digit, encode_png, to_grey
 

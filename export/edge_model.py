@@ -17,7 +17,6 @@ VARIANT_FILE = "models/{}.tflite"
 DEFAULT_VARIANT = "uint8"
 MODEL_FILE = VARIANT_FILE.format(DEFAULT_VARIANT)
 LABELS_FILE = "labels.txt"
-DESCRIPTION_FILE = "model.json"
 
 _FLOATS = {
     schema.TensorType.FLOAT16,

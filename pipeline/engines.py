@@ -1,7 +1,6 @@
 """Everything that runs the digits' network, each as a function from digits to probabilities."""
 
 import contextlib
-import json
 import signal
 import socket
 import subprocess
@@ -17,7 +16,8 @@ import numpy as np
 
 from export import verify
 from export.bundle import is_quantised
-from export.edge_model import DEFAULT_VARIANT, DESCRIPTION_FILE
+from export.description import DESCRIPTION_FILE, parse_description
+from export.edge_model import DEFAULT_VARIANT
 from export.hashes import sha256_of_directory
 from pipeline.config import RunRoot
 from pipeline.release.current import current_version
@@ -262,7 +262,7 @@ def current_edge(root: RunRoot) -> tuple[Path, Path]:
 
 def _keras_file(root: RunRoot, edge: Path) -> Path | None:
     """The Keras model that was saved beside the SavedModel of which the edge model was made."""
-    expected = json.loads((edge / DESCRIPTION_FILE).read_text())["source_saved_model_sha256"]
+    expected = _description(edge)["source_saved_model_sha256"]
     for saved_model in sorted(root.artifacts.glob("Trainer/model/*/Format-Serving")):
         path = root.artifacts / "Trainer" / "model_run" / saved_model.parent.name / "model.keras"
         if path.exists() and sha256_of_directory(str(saved_model)) == expected:
@@ -271,7 +271,12 @@ def _keras_file(root: RunRoot, edge: Path) -> Path | None:
 
 
 def _variants(edge: Path) -> list[dict[str, Any]]:
-    return json.loads((edge / DESCRIPTION_FILE).read_text())["variants"]
+    return _description(edge)["variants"]
+
+
+def _description(edge: Path) -> dict[str, Any]:
+    path = edge / DESCRIPTION_FILE
+    return parse_description(path.read_bytes(), path)
 
 
 def _litert(content: bytes, variant: dict[str, Any], kernels: Any) -> Run:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from export.edge_model import DESCRIPTION_FILE
+from export.description import DESCRIPTION_FILE
 from pipeline.config import RunRoot
 from pipeline.fingerprint import LIBRARIES
 from pipeline.local_runner import NodeRun

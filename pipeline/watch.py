@@ -114,7 +114,12 @@ class Watcher:
     def _last_done(self) -> int:
         if not self._root.summary.exists():
             return 0
-        return json.loads(self._root.summary.read_text())["data"].get("span") or 0
+        try:
+            return json.loads(self._root.summary.read_text())["data"].get("span") or 0
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{self._root.summary}: damaged; run the last span again: digits run --span"
+            ) from error
 
     def _is_busy(self) -> bool:
         """Whether a run holds the run root: one by hand, or one that outlived a killed watcher."""

@@ -7,6 +7,7 @@ import pytest
 
 from components.pushers import _version_of
 from components.versions import publish
+from serving.errors import InputError
 
 
 @pytest.fixture
@@ -77,6 +78,15 @@ def test_the_same_models_keep_their_version_and_others_get_a_higher(tmp_path):
     ):
         assert _version_of(other, str(tmp_path)) == 9000000001
     assert _version_of(models, str(tmp_path / "nowhere")) < 9000000000
+
+
+@pytest.mark.parametrize("content", ["", "[]", '"text"', "{}", "{", "\0"])
+def test_a_damaged_description_is_named(tmp_path, content):
+    path = tmp_path / "7" / "model.json"
+    path.parent.mkdir()
+    path.write_text(content)
+    with pytest.raises(InputError, match=f"^{path}: damaged; remove this version"):
+        _version_of({"source_saved_model_sha256": "a"}, str(tmp_path))
 
 
 def test_versions_from_before_the_variants_are_other_versions(tmp_path):

@@ -1,11 +1,13 @@
 """The report and the model card: facts, page, command; on made facts and on the session's run."""
 
 import base64
+import errno
 import html.parser
 import io
 import json
 import re
 import shutil
+import tempfile
 import xml.etree.ElementTree
 from collections import Counter
 from functools import cache
@@ -449,6 +451,14 @@ class TestWriting:
         assert outcome.code == 2
         assert message in outcome.err
         assert outcome.err.count("\n") == 1
+
+    def test_what_cannot_be_written_is_named(self, digits, root, monkeypatch):
+        def refuse(**_: object) -> str:
+            raise PermissionError(errno.EACCES, "Permission denied", "somewhere")
+
+        monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+        outcome = digits("report", "--root", root)
+        assert (outcome.code, outcome.err) == (2, f"digits: --root {root}: Permission denied\n")
 
     def test_what_is_missing_is_named(self, digits, root, tmp_path):
         outcome = digits("report", "--root", root, "--version", "19")

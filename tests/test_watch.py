@@ -198,6 +198,15 @@ def test_bad_usage_ends_the_watch_before_it_begins(digits, tmp_path, arguments, 
     assert message in outcome.err
 
 
+def test_a_damaged_summary_is_named(tmp_path, watcher, root, runs):
+    root.path.mkdir()
+    root.summary.write_text("[]")
+    arrive(tmp_path, 1)
+    with pytest.raises(InputError, match=r"summary\.json: damaged"):
+        watcher.look()
+    assert runs.spans == []
+
+
 def test_ctrl_c_lets_a_run_end_by_itself(tmp_path, monkeypatch):
     """One that the signal did not reach gets it: nothing is killed while it cleans up."""
     run = tmp_path / "run.py"

@@ -1,18 +1,16 @@
 """The pushed versions of a run root, and what is known of each."""
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from export.description import DESCRIPTION_FILE, parse_description
 from export.hashes import sha256_of_directory
 from pipeline.config import RunRoot
 from serving.errors import InputError
 from serving.server.versions import find_versions
 
-#: Of the description that lies in a version of the edge model.
-DESCRIPTION_FILE = "model.json"
 #: Version numbers are seconds since the epoch; smaller ones were made by hand.
 FIRST_TIME = 1_000_000_000
 
@@ -95,11 +93,8 @@ def version_of(versions: dict[int, Version], number: int) -> Version:
 
 def _description(path: Path) -> dict[str, Any]:
     try:
-        description = json.loads(path.read_text())
+        return parse_description(path.read_bytes(), path)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); push the version again") from error
-    if not isinstance(description, dict):
-        raise InputError(f"{path}: not a model's description; push the version again")
-    return description
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error

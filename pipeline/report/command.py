@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from pipeline.quiet import stderr_to
+from serving.errors import InputError
 
 
 def add_report(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
@@ -41,7 +42,10 @@ def _report(options: argparse.Namespace) -> None:
         root = RunRoot(options.root)
         directory = find(root, options.version)
         values = with_drift(with_latency(read(directory), root.path), root.path)
-        page = write_report(values, directory)
+        try:
+            page = write_report(values, directory)
+        except OSError as error:
+            raise InputError(f"--root {root.path}: {error.strerror}") from error
         console.print(f"report: {page}", soft_wrap=True, highlight=False)
         if options.open and not webbrowser.open(page.absolute().as_uri()):
             console.print("no browser here to open it", highlight=False)

@@ -12,7 +12,8 @@ from tensorflow.core.example import example_pb2
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from export.edge_model import DESCRIPTION_FILE, MODEL_FILE, EdgeModel
+from export.description import DESCRIPTION_FILE
+from export.edge_model import MODEL_FILE, EdgeModel
 from serving.errors import InputError
 from serving.pictures import SIDE, centre_digit, to_grey
 from serving.server.servable import DEFAULT_SIGNATURE, Servable
