@@ -225,9 +225,13 @@ def test_ctrl_c_lets_a_run_end_by_itself(tmp_path, monkeypatch):
             time.sleep(0.01)
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
-    threading.Thread(target=press).start()
-    with pytest.raises(KeyboardInterrupt):
-        watch.run_digits([])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        threading.Thread(target=press).start()
+        with pytest.raises(KeyboardInterrupt):
+            watch.run_digits([])
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (tmp_path / "end").exists()
 
 
