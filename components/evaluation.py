@@ -42,17 +42,6 @@ def eval_config(
         min_recall: floor of each digit's recall.
         max_calibration_error: bound of the mean distance of confidence from accuracy.
     """
-    floor = config_pb2.MetricThreshold(
-        value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": min_accuracy})
-    )
-    recall_floor = config_pb2.MetricThreshold(
-        value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": min_recall})
-    )
-    calibrated = config_pb2.MetricThreshold(
-        value_threshold=config_pb2.GenericValueThreshold(
-            upper_bound={"value": max_calibration_error}
-        )
-    )
     no_real_loss = config_pb2.MetricThreshold(
         change_threshold=config_pb2.GenericChangeThreshold(
             direction=config_pb2.MetricDirection.HIGHER_IS_BETTER,
@@ -70,7 +59,7 @@ def eval_config(
             config_pb2.MetricsSpec(
                 metrics=[
                     config_pb2.MetricConfig(class_name="ExampleCount"),
-                    _custom("Accuracy", floor),
+                    _custom("Accuracy", _bound(lower_bound=min_accuracy)),
                     _custom("AccuracyInDeviations", no_real_loss),
                     config_pb2.MetricConfig(
                         class_name="MultiClassConfusionMatrixPlot", config='{"thresholds": [0.0]}'
@@ -79,12 +68,15 @@ def eval_config(
             ),
             config_pb2.MetricsSpec(
                 binarize=config_pb2.BinarizationOptions(class_ids={"values": range(CLASSES)}),
-                metrics=[_custom("DigitRecall", recall_floor), _custom("DigitPrecision")],
+                metrics=[
+                    _custom("DigitRecall", _bound(lower_bound=min_recall)),
+                    _custom("DigitPrecision"),
+                ],
             ),
             config_pb2.MetricsSpec(
                 binarize=config_pb2.BinarizationOptions(top_k_list={"values": [1]}),
                 metrics=[
-                    _custom("ExpectedCalibrationError", calibrated),
+                    _custom("ExpectedCalibrationError", _bound(upper_bound=max_calibration_error)),
                     config_pb2.MetricConfig(
                         class_name="CalibrationPlot",
                         config=json.dumps({"num_buckets": components.metrics.CALIBRATION_BINS}),
@@ -93,6 +85,12 @@ def eval_config(
             ),
         ],
     )
+
+
+def _bound(**bound: float) -> config_pb2.MetricThreshold:
+    """Makes a threshold of a `lower_bound` or an `upper_bound`."""
+    values = {side: {"value": value} for side, value in bound.items()}
+    return config_pb2.MetricThreshold(value_threshold=config_pb2.GenericValueThreshold(**values))
 
 
 def _custom(

@@ -1,7 +1,8 @@
 """TFMA metrics of a ten-class classifier, derived from a confusion matrix and a histogram."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import (
@@ -14,7 +15,6 @@ from tensorflow_model_analysis.proto import config_pb2
 
 # Counts by (actual class, predicted class), and the class that a metric is about, if any.
 Counts = Mapping[tuple[int, int], float]
-Formula = Callable[[Counts, int | None], float]
 
 #: Intervals of confidence that a calibration error looks at.
 CALIBRATION_BINS = 10
@@ -53,8 +53,58 @@ def _share(counts: Counts, digit: int | None, of: Callable[[int, int], int]) -> 
     return counts.get((digit, digit), 0.0) / total if total else math.nan  # type: ignore[arg-type]
 
 
-def _metric(formula: Formula) -> type[tfma.metrics.Metric]:
-    """Makes the TFMA metric of a formula over the confusion matrix."""
+def expected_calibration_error(
+    bins: Sequence[calibration_histogram.Bucket], _: int | None = None
+) -> float:
+    """The mean distance of confidence from accuracy (Naeini et al., AAAI 2015).
+
+    For a specification that is binarized to the first choice.
+    """
+    total = sum(part.weighted_examples for part in bins)
+    distance = sum(abs(part.weighted_labels - part.weighted_predictions) for part in bins)
+    return distance / total if total else math.nan
+
+
+class _ConfusionMatrix:
+    """What TFMA counts for a formula over `Counts`."""
+
+    @staticmethod
+    def computations(
+        sub_key: metric_types.SubKey | None, **options: Any
+    ) -> metric_types.MetricComputations:
+        return multi_class_confusion_matrix_metrics.multi_class_confusion_matrices(
+            thresholds=[0.0], **options
+        )
+
+    @staticmethod
+    def read(result: Mapping[float, Counts]) -> Counts:
+        return result[0.0]
+
+
+class _Confidences:
+    """What TFMA counts for a formula over bins of confidence."""
+
+    @staticmethod
+    def computations(
+        sub_key: metric_types.SubKey | None, **options: Any
+    ) -> metric_types.MetricComputations:
+        return calibration_histogram.calibration_histogram(
+            sub_key=sub_key, left=0.0, right=1.0, **options
+        )
+
+    @staticmethod
+    def read(result: calibration_histogram.Histogram) -> calibration_histogram.Histogram:
+        limits = [-math.inf, *(index / CALIBRATION_BINS for index in range(CALIBRATION_BINS))]
+        # Binarized to the first choice, TFMA gives all other classes the probability -inf.
+        _, *bins = calibration_histogram.rebin(limits, result)
+        return bins
+
+
+def _metric(
+    formula: Callable[[Any, int | None], float],
+    source: type[_ConfusionMatrix] | type[_Confidences] = _ConfusionMatrix,
+) -> type[tfma.metrics.Metric]:
+    """Makes the TFMA metric of a formula over what a source has counted."""
 
     def computations(
         name: str,
@@ -64,28 +114,21 @@ def _metric(formula: Formula) -> type[tfma.metrics.Metric]:
         sub_key: metric_types.SubKey | None = None,
         example_weighted: bool = False,
     ) -> metric_types.MetricComputations:
-        matrices = multi_class_confusion_matrix_metrics.multi_class_confusion_matrices(
-            thresholds=[0.0],
-            eval_config=eval_config,
-            model_name=model_name,
-            output_name=output_name,
-            example_weighted=example_weighted,
-        )
-        key = metric_types.MetricKey(
-            name=name,
-            model_name=model_name,
-            output_name=output_name,
-            sub_key=sub_key,
-            example_weighted=example_weighted,
-        )
+        of = {
+            "model_name": model_name,
+            "output_name": output_name,
+            "example_weighted": example_weighted,
+        }
+        counted = source.computations(sub_key, eval_config=eval_config, **of)
+        key = metric_types.MetricKey(name=name, sub_key=sub_key, **of)
         digit = sub_key.class_id if sub_key else None
 
         def result(
-            metrics: dict[metric_types.MetricKey, dict[float, Counts]],
+            metrics: dict[metric_types.MetricKey, Any],
         ) -> dict[metric_types.MetricKey, float]:
-            return {key: formula(metrics[matrices[-1].keys[-1]][0.0], digit)}
+            return {key: formula(source.read(metrics[counted[-1].keys[-1]]), digit)}
 
-        return [*matrices, metric_types.DerivedMetricComputation(keys=[key], result=result)]
+        return [*counted, metric_types.DerivedMetricComputation(keys=[key], result=result)]
 
     class DerivedMetric(tfma.metrics.Metric):
         def __init__(self, name: str = formula.__name__):
@@ -95,66 +138,10 @@ def _metric(formula: Formula) -> type[tfma.metrics.Metric]:
     return DerivedMetric
 
 
-def calibration_error(bins: Iterable[calibration_histogram.Bucket]) -> float:
-    """The mean distance of confidence from accuracy (Naeini et al., AAAI 2015).
-
-    Args:
-        bins: of examples by the probability of their first choice.
-    """
-    bins = list(bins)
-    total = sum(part.weighted_examples for part in bins)
-    distance = sum(abs(part.weighted_labels - part.weighted_predictions) for part in bins)
-    return distance / total if total else math.nan
-
-
-def _calibration_computations(
-    name: str,
-    eval_config: config_pb2.EvalConfig | None = None,
-    model_name: str = "",
-    output_name: str = "",
-    sub_key: metric_types.SubKey | None = None,
-    example_weighted: bool = False,
-) -> metric_types.MetricComputations:
-    histogram = calibration_histogram.calibration_histogram(
-        eval_config=eval_config,
-        model_name=model_name,
-        output_name=output_name,
-        sub_key=sub_key,
-        left=0.0,
-        right=1.0,
-        example_weighted=example_weighted,
-    )
-    key = metric_types.MetricKey(
-        name=name,
-        model_name=model_name,
-        output_name=output_name,
-        sub_key=sub_key,
-        example_weighted=example_weighted,
-    )
-    limits = [-math.inf, *(index / CALIBRATION_BINS for index in range(CALIBRATION_BINS))]
-
-    def result(
-        metrics: dict[metric_types.MetricKey, calibration_histogram.Histogram],
-    ) -> dict[metric_types.MetricKey, float]:
-        # Binarized to the first choice, TFMA gives all other classes the probability -inf.
-        _, *bins = calibration_histogram.rebin(limits, metrics[histogram[-1].keys[-1]])
-        return {key: calibration_error(bins)}
-
-    return [*histogram, metric_types.DerivedMetricComputation(keys=[key], result=result)]
-
-
-class ExpectedCalibrationError(tfma.metrics.Metric):
-    """`calibration_error` of the first choice; for a specification binarized to it."""
-
-    def __init__(self, name: str = "expected_calibration_error"):
-        super().__init__(
-            metric_util.merge_per_key_computations(_calibration_computations), name=name
-        )
-
-
 # TFMA looks a class name up among its own metrics first, and its Recall and Precision are those
 # of a binary decision at 0.5: none of these names may be one of TFMA's.
 Accuracy = _metric(accuracy)
 AccuracyInDeviations = _metric(accuracy_in_deviations)
 DigitRecall = _metric(recall)
 DigitPrecision = _metric(precision)
+ExpectedCalibrationError = _metric(expected_calibration_error, _Confidences)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from export.description import DESCRIPTION_FILE, parse_description
+from export.description import read_description
 from export.edge_model import VARIANT_FILE
 from export.engines import Engine, convert_to_onnx, quantise_onnx, serve
 from serving.errors import InputError
@@ -42,9 +42,8 @@ def benchmark(
     Raises:
         InputError: there is no bundle at `edge`.
     """
-    path = edge / DESCRIPTION_FILE
     try:
-        variants = parse_description(path.read_bytes(), path)["variants"]
+        variants = read_description(edge)["variants"]
     except (OSError, KeyError) as error:
         raise InputError(f"{edge}: no pushed variants; run `digits run` first") from error
     with tempfile.TemporaryDirectory() as directory:

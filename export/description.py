@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 from serving.errors import InputError
@@ -9,8 +10,22 @@ from serving.errors import InputError
 DESCRIPTION_FILE = "model.json"
 
 
-def parse_description(content: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_description(directory: Path) -> dict[str, Any]:
     """Reads the description of a pushed edge model.
+
+    Args:
+        directory: the version.
+
+    Raises:
+        OSError: there is none.
+        InputError: it is damaged.
+    """
+    path = directory / DESCRIPTION_FILE
+    return parse_description(path.read_bytes(), path)
+
+
+def parse_description(content: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads a description that lies anywhere, in an object store say.
 
     Args:
         content: of its `model.json`.

@@ -8,7 +8,6 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
@@ -84,6 +83,16 @@ class _Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"digits: {message}; see {self.prog} --help\n")
 
 
+class _Version(argparse.Action):
+    """Looks the version up when it is asked for: a quarter of the time that the start takes."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print("digits", version("digits"))
+        parser.exit()
+
+
 def _fail(message: str, code: int) -> int:
     line = message.strip().replace("\n", "\\n")  # of a file's name, or of another library
     print(f"digits: {line}", file=sys.stderr)
@@ -112,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="digits", description="Handwritten digits, from raw pixels to served and edge models."
     )
-    parser.add_argument("--version", action="version", version=f"digits {version('digits')}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print it, and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = add_run(commands, [data, root, recipe, common])

@@ -16,7 +16,7 @@ import numpy as np
 
 from export import verify
 from export.bundle import is_quantised
-from export.description import DESCRIPTION_FILE, parse_description
+from export.description import read_description
 from export.edge_model import DEFAULT_VARIANT
 from export.hashes import sha256_of_directory
 from pipeline.config import RunRoot
@@ -112,14 +112,15 @@ def keras_engine(root: RunRoot, edge: Path) -> Found:
 
 def saved_model_engines(directory: Path) -> Found:
     """The served model in this process, a signature an engine."""
-    from serving.saved_model import load_signature
+    from serving.saved_model import load_signatures
+
+    names = ("serving_default", "serve_examples", "serve_image_bytes")
+    signatures = dict(zip(names, load_signatures(directory, *names), strict=True))
 
     def through(name: str, argument: str, encode: Callable[[np.ndarray], Any]) -> Run:
-        signature = load_signature(directory, name)
-
         def run(digits: np.ndarray) -> np.ndarray:
-            batches = _batches(digits)
-            return np.concatenate([signature(**{argument: encode(batch)}) for batch in batches])
+            parts = [signatures[name](**{argument: encode(batch)}) for batch in _batches(digits)]
+            return np.concatenate(parts)
 
         return run
 
@@ -262,7 +263,7 @@ def current_edge(root: RunRoot) -> tuple[Path, Path]:
 
 def _keras_file(root: RunRoot, edge: Path) -> Path | None:
     """The Keras model that was saved beside the SavedModel of which the edge model was made."""
-    expected = _description(edge)["source_saved_model_sha256"]
+    expected = read_description(edge)["source_saved_model_sha256"]
     for saved_model in sorted(root.artifacts.glob("Trainer/model/*/Format-Serving")):
         path = root.artifacts / "Trainer" / "model_run" / saved_model.parent.name / "model.keras"
         if path.exists() and sha256_of_directory(str(saved_model)) == expected:
@@ -271,12 +272,7 @@ def _keras_file(root: RunRoot, edge: Path) -> Path | None:
 
 
 def _variants(edge: Path) -> list[dict[str, Any]]:
-    return _description(edge)["variants"]
-
-
-def _description(edge: Path) -> dict[str, Any]:
-    path = edge / DESCRIPTION_FILE
-    return parse_description(path.read_bytes(), path)
+    return read_description(edge)["variants"]
 
 
 def _litert(content: bytes, variant: dict[str, Any], kernels: Any) -> Run:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.saved_model import load_signature
+from serving.saved_model import load_signatures
 
 BATCH = 1000
 
@@ -16,7 +16,7 @@ def load_classifier(directory: Path) -> Callable[[np.ndarray], np.ndarray]:
     Raises:
         InputError: the directory holds no model that `digits run` pushed.
     """
-    signature = load_signature(directory, "serving_default")
+    (signature,) = load_signatures(directory, "serving_default")
 
     def classify(images: np.ndarray) -> np.ndarray:
         starts = range(0, len(images), BATCH)

@@ -22,7 +22,7 @@ from components.sources import CLASSES
 from components.span_resolvers import span_of
 from components.splits import SPLITS
 from components.trainer import HISTORY_FILE
-from export.description import DESCRIPTION_FILE, parse_description
+from export.description import DESCRIPTION_FILE, read_description
 from export.edge_model import DEFAULT_VARIANT
 from export.facts import wilson_interval
 from export.hashes import sha256_of_directory
@@ -207,7 +207,7 @@ def finite(value: float | str) -> float | None:
 def _version_of(saved_model_sha256: str, edge: Path) -> str | None:
     """Returns the version that was made of a served model, the last if there are several."""
     paths = edge.glob(f"*/{DESCRIPTION_FILE}")
-    descriptions = [parse_description(path.read_bytes(), path) for path in paths]
+    descriptions = [read_description(path.parent) for path in paths]
     versions = [
         int(description["version"])
         for description in descriptions

@@ -65,7 +65,7 @@ class Watcher:
             InputError: the pattern is wrong, or another watcher uses the run root.
             KeyboardInterrupt: a run was interrupted.
         """
-        find_spans(self._data)  # the pattern's faults, before the first wait
+        spans = find_spans(self._data)  # the pattern's faults, before the first wait
         directory = os.path.dirname(self._data.partition("{SPAN")[0])
         if not os.path.isdir(directory):
             raise InputError(f"{directory}: no such directory; make it before spans arrive")
@@ -73,8 +73,8 @@ class Watcher:
         with exclusive(
             self._root, lock, "another `digits watch` is using it; end it first", make_root=True
         ):
-            spans = ", ".join(map(str, find_spans(self._data))) or "none yet"
-            print(f"watching {self._data}, there: {spans}", flush=True)
+            there = ", ".join(map(str, spans)) or "none yet"
+            print(f"watching {self._data}, there: {there}", flush=True)
             while True:
                 self.look()
                 time.sleep(self._poll_seconds)

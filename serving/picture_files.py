@@ -7,6 +7,7 @@ import struct
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from serving.errors import InputError
+from serving.files import read_bounded
 
 MAX_PIXELS = 64 * 1024 * 1024
 MAX_BYTES = 64 * 1024 * 1024
@@ -18,13 +19,7 @@ def read_picture(path: str | os.PathLike[str]) -> bytes:
     Raises:
         InputError: the file is missing, empty, too large or no PNG or JPEG picture.
     """
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)  # not all of it: a device has no end
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    if len(data) > MAX_BYTES:
-        raise InputError(f"{path}: too large; pictures may have at most {MAX_BYTES:,} bytes")
+    data = read_bounded(path, MAX_BYTES, "pictures may have")
     try:
         return make_upright(data)
     except InputError as error:

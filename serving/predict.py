@@ -31,9 +31,9 @@ def latest_version(base_directory: Path) -> Path:
 
 def saved_model_classifier(directory: Path) -> Classifier:
     """Returns a function from pictures to float32 [n, 10], run by TensorFlow."""
-    from serving.saved_model import load_signature
+    from serving.saved_model import load_signatures
 
-    signature = load_signature(directory, "serve_image_bytes")
+    (signature,) = load_signatures(directory, "serve_image_bytes")
     return lambda pictures: signature(image_bytes=pictures)
 
 

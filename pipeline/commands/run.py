@@ -39,37 +39,22 @@ def add_run(commands: Any, parents: list[argparse.ArgumentParser]) -> argparse.A
         "--tune-epochs", type=positive, default=3, metavar="N", help="of a trial (default: 3)"
     )
     run.add_argument("--seed", type=seed, default=defaults.SEED, metavar="N", help="(default: 1)")
-    run.add_argument(
-        "--min-accuracy",
-        type=share,
-        default=defaults.MIN_ACCURACY,
-        metavar="X",
-        help="gate (default: %(default)s)",
-    )
-    run.add_argument(
-        "--min-recall",
-        type=share,
-        default=defaults.MIN_RECALL,
-        metavar="X",
-        help="gate, each digit (default: %(default)s)",
-    )
-    run.add_argument(
+    _add_gate(run, "--min-accuracy", defaults.MIN_ACCURACY, "gate")
+    _add_gate(run, "--min-recall", defaults.MIN_RECALL, "gate, each digit")
+    _add_gate(
+        run,
         "--max-calibration-error",
-        type=share,
-        default=defaults.MAX_CALIBRATION_ERROR,
-        metavar="X",
-        help="gate: mean distance of confidence from accuracy (default: %(default)s)",
+        defaults.MAX_CALIBRATION_ERROR,
+        "gate: mean distance of confidence from accuracy",
     )
     run.add_argument(
         "--min-edge-accuracy", type=share, metavar="X", help="gate (default: --min-accuracy)"
     )
-    run.add_argument(
+    _add_gate(
+        run,
         "--max-edge-disagreement",
-        type=share,
-        default=defaults.MAX_EDGE_DISAGREEMENT,
-        metavar="X",
-        help="gate: share of digits that the edge model may label unlike the served model "
-        "(default: %(default)s)",
+        defaults.MAX_EDGE_DISAGREEMENT,
+        "gate: share of digits that the edge model may label unlike the served model",
     )
     run.add_argument(
         "--no-cache", dest="cache", action="store_false", help="run unchanged components again"
@@ -105,6 +90,12 @@ def add_run(commands: Any, parents: list[argparse.ArgumentParser]) -> argparse.A
     )
     run.set_defaults(command=_run)
     return run
+
+
+def _add_gate(run: argparse.ArgumentParser, flag: str, default: float, text: str) -> None:
+    run.add_argument(
+        flag, type=share, default=default, metavar="X", help=f"{text} (default: %(default)s)"
+    )
 
 
 def _run(options: argparse.Namespace) -> None:

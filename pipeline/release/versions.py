@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from export.description import DESCRIPTION_FILE, parse_description
+from export.description import read_description
 from export.hashes import sha256_of_directory
 from pipeline.config import RunRoot
 from serving.errors import InputError
@@ -73,7 +73,7 @@ def pushed_versions(root: RunRoot) -> dict[int, Version]:
         number: Version(
             number=number,
             served=Path(path),
-            description=_description(root.edge / Path(path).name / DESCRIPTION_FILE),
+            description=_description(root.edge / Path(path).name),
         )
         for number, path in sorted(found.items())
     }
@@ -91,10 +91,10 @@ def version_of(versions: dict[int, Version], number: int) -> Version:
     return versions[number]
 
 
-def _description(path: Path) -> dict[str, Any]:
+def _description(edge: Path) -> dict[str, Any]:
     try:
-        return parse_description(path.read_bytes(), path)
+        return read_description(edge)
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
+        raise InputError(f"{error.filename}: {error.strerror}") from error

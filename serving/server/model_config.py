@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from tensorflow_serving.config import model_server_config_pb2 as config_pb2
 
 from serving.errors import InputError
+from serving.files import read_bounded
 from serving.server.status import Code, ServingError, invalid
 
 ModelConfig: TypeAlias = config_pb2.ModelConfig
@@ -26,14 +27,9 @@ def read_text_proto(path: str, message: _Message) -> _Message:
     Raises:
         InputError: the file cannot be read or holds something else.
     """
+    content = read_bounded(path, MAX_BYTES, "expected")
     try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise InputError(f"{path}: too large; expected at most {MAX_BYTES:,} bytes")
         return text_format.Parse(content.decode(), message)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: Error parsing text-format {message.DESCRIPTOR.full_name}: {error}"
