@@ -8,7 +8,7 @@ import numpy as np
 from tflite_micro.python.tflite_micro import runtime
 
 from export.verify import quantize
-from pipeline.quiet import stderr_to
+from serving.quiet import stderr_to
 
 ALIGNMENT = 16
 

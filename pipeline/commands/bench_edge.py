@@ -3,8 +3,8 @@
 import argparse
 from typing import Any
 
-from pipeline.quiet import stderr_to
 from serving.argument_types import path, positive
+from serving.quiet import stderr_to
 
 
 def add_bench_edge(commands: Any, parents: list[argparse.ArgumentParser]) -> None:

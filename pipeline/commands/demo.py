@@ -3,8 +3,8 @@
 import argparse
 from typing import Any
 
-from pipeline.quiet import stderr_to
 from serving.argument_types import path, port
+from serving.quiet import stderr_to
 
 
 def add_demo(commands: Any, parents: list[argparse.ArgumentParser]) -> None:

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pipeline.quiet import stderr_to
 from serving.argument_types import path
+from serving.quiet import stderr_to
 
 
 def add_data(commands: Any, parents: list[argparse.ArgumentParser]) -> None:

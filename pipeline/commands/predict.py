@@ -3,8 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from pipeline.quiet import stderr_to
 from serving.errors import InputError
+from serving.quiet import stderr_to
 
 if TYPE_CHECKING:
     from serving.prediction import Prediction

@@ -6,10 +6,10 @@ from typing import Any
 
 from components.recipes import RECIPES
 from pipeline import defaults
-from pipeline.quiet import stderr_to
 from pipeline.tfx_extensions import skip_tfx_extensions
 from serving.argument_types import positive, seed, share
 from serving.errors import InputError
+from serving.quiet import stderr_to
 
 
 def add_run(commands: Any, parents: list[argparse.ArgumentParser]) -> argparse.ArgumentParser:

@@ -1,17 +1,14 @@
 """`digits serve`: its options, and what it serves."""
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.quiet import stderr_to
 from serving.errors import InputError
 from serving.server.command import add_flags, serve
 
 if TYPE_CHECKING:
     from pipeline.config import RunRoot
-    from serving.server.model_config import ModelServerConfig
 
 
 def add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
@@ -43,14 +40,14 @@ def _serve(options: argparse.Namespace) -> None:
     root = RunRoot(options.root)
     litert = options.backend == "litert"
     if options.model_config_file or options.model_base_path:
-        _start(options, litert=litert)
+        serve(options, litert=litert, verbose=options.verbose)
         return
     options.model_base_path = str(root.edge if litert else root.serving)
     latest_version(Path(options.model_base_path))  # says what to do if there is none
     if root.server_config.exists():
         _serve_releases(options, root, litert=litert)
     else:
-        _start(options, litert=litert)
+        serve(options, litert=litert, verbose=options.verbose)
 
 
 def _serve_releases(options: argparse.Namespace, root: "RunRoot", *, litert: bool) -> None:
@@ -66,19 +63,7 @@ def _serve_releases(options: argparse.Namespace, root: "RunRoot", *, litert: boo
     options.allow_version_labels_for_unavailable_models = True  # nothing is loaded yet
     if litert:
         config = edge_config(root.server_config, options.model_name, root.edge.absolute())
-        _start(options, litert=True, config=config)
+        serve(options, litert=True, config=config, verbose=options.verbose)
     else:
         options.model_config_file = str(root.server_config)
-        _start(options, litert=False)
-
-
-def _start(
-    options: argparse.Namespace, *, litert: bool, config: "ModelServerConfig | None" = None
-) -> None:
-    if not litert:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        with stderr_to(None, verbose=options.verbose):
-            import tensorflow as tf
-
-            tf.config.list_physical_devices()  # looks for a GPU, and tells at length of none
-    serve(options, litert=litert, config=config)
+        serve(options, verbose=options.verbose)

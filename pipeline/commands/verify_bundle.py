@@ -3,9 +3,9 @@
 import argparse
 from typing import Any
 
-from pipeline.quiet import stderr_to
 from serving.argument_types import path
 from serving.errors import GateRefused, InputError
+from serving.quiet import stderr_to
 
 
 def add_verify_bundle(commands: Any, parents: list[argparse.ArgumentParser]) -> None:

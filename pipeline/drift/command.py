@@ -3,9 +3,9 @@
 import argparse
 from typing import Any
 
-from pipeline.quiet import stderr_to
 from serving.argument_types import path
 from serving.errors import GateRefused, InputError
+from serving.quiet import stderr_to
 
 #: Below this the tests' distributions are no good approximations.
 MIN_DIGITS = 50

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import defaults
-from pipeline.quiet import stderr_to
 from pipeline.tfx_extensions import skip_tfx_extensions
 from serving.argument_types import path, positive_seconds
 from serving.errors import InputError
+from serving.quiet import stderr_to
 
 PACKAGE = Path("digits_pipeline.yaml")
 IMAGE = "digits:latest"

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pipeline.quiet import stderr_to
 from serving.argument_types import path
 from serving.errors import InputError
+from serving.quiet import stderr_to
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -3,8 +3,8 @@
 import argparse
 from typing import Any
 
-from pipeline.quiet import stderr_to
 from serving.errors import InputError
+from serving.quiet import stderr_to
 
 
 def add_report(commands: Any, parents: list[argparse.ArgumentParser]) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from serving.argument_types import boolean, port, positive, seconds
 from serving.errors import InputError
+from serving.quiet import stderr_to
 
 if TYPE_CHECKING:
     from serving.server.model_config import ModelServerConfig
@@ -135,7 +136,11 @@ def check_flags(flags: argparse.Namespace) -> None:
 
 
 def serve(
-    flags: argparse.Namespace, *, litert: bool = False, config: "ModelServerConfig | None" = None
+    flags: argparse.Namespace,
+    *,
+    litert: bool = False,
+    config: "ModelServerConfig | None" = None,
+    verbose: bool = False,
 ) -> None:
     """Serves until SIGTERM or SIGINT.
 
@@ -143,6 +148,7 @@ def serve(
         flags: those of `add_flags`.
         litert: versions are edge models that `digits run` pushed.
         config: what to serve, instead of what the flags name.
+        verbose: let TensorFlow say what it starts with.
 
     Raises:
         InputError: a flag or a file that it names is wrong.
@@ -156,6 +162,11 @@ def serve(
         from serving.server.tensorflow_messages import postpone_tensorflow
 
         postpone_tensorflow()
+    else:
+        with stderr_to(None, verbose=verbose):
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()  # looks for a GPU, and tells at length of none
     from serving.server.server import run
 
     run(flags, litert=litert, config=config)
