@@ -1,15 +1,10 @@
-"""The REST API, as an ASGI application.
-
-It is written to ASGI itself: a web framework's routing and request objects would cost as much
-time as the digit.
-"""
+"""The REST API: what each URL answers."""
 
 import json
 import logging
 import re
 import time
 import zlib
-from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -25,6 +20,7 @@ from tensorflow_serving.apis import (
 
 from serving.server import json_answers, json_requests, metrics, tensors
 from serving.server.grpc_service import SIGNATURE_DEF, model_metadata, model_status
+from serving.server.http_server import Request, Response, too_large
 from serving.server.inference import Inference
 from serving.server.json_requests import Document
 from serving.server.servable import DEFAULT_SIGNATURE
@@ -32,10 +28,6 @@ from serving.server.signatures import check_types, choose_outputs
 from serving.server.status import Code, ServingError, invalid
 
 log = logging.getLogger(__name__)
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _INFER = re.compile(
     r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?:(classify|regress|predict)",
@@ -45,12 +37,11 @@ _MODEL = re.compile(
     r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?",
     re.IGNORECASE | re.ASCII,
 )
-_JSON = (b"content-type", b"application/json")
-_CORS = [
-    (b"access-control-allow-origin", b"*"),
-    (b"access-control-allow-methods", b"POST, GET"),
-    (b"access-control-allow-headers", b"Content-Type"),
-]
+_CORS = (
+    b"access-control-allow-origin: *\r\n"
+    b"access-control-allow-methods: POST, GET\r\n"
+    b"access-control-allow-headers: Content-Type\r\n"
+)
 _NOT_FOUND = (
     b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n"
     b"</BODY></HTML>\n"
@@ -61,12 +52,8 @@ class _TooLarge(Exception):
     """The body has more bytes than are taken."""
 
 
-class _Gone(Exception):
-    """The client has hung up."""
-
-
 class RestApi:
-    """The ASGI application."""
+    """Answers requests: `answer` is the handler of an `HttpServer`."""
 
     def __init__(
         self,
@@ -81,7 +68,7 @@ class RestApi:
 
         Args:
             inference: what answers.
-            max_body_bytes: of a request, as sent and uncompressed.
+            max_body_bytes: of a request, uncompressed.
             timeout: seconds that a request may wait for the model.
             metrics_path: of the Prometheus metrics; None for none.
             cors: let pages of any origin read the answers.
@@ -93,35 +80,34 @@ class RestApi:
         self._metrics_path = metrics_path
         self._cors = cors
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(self, request: Request) -> Response:
         """Answers a request."""
-        path: str = scope["raw_path"].decode("latin-1")
-        if path == self._metrics_path:
+        if request.path == self._metrics_path:
             page = self._manager.metrics.page().encode()
-            await self._send(send, 200, page, (b"content-type", b"text/plain"))
-        elif path[:4].lower() != "/v1/":
-            await self._send(send, 404, _NOT_FOUND, (b"content-type", b"text/html"))
+            response = Response(200, page, b"text/plain")
+        elif request.path[:4].lower() != "/v1/":
+            response = Response(404, _NOT_FOUND, b"text/html")
         else:
             try:
-                body = await self._read_body(scope, receive)
-            except _Gone:
-                return
+                request.body = self._uncompressed(request)
             except _TooLarge:
-                message = f"the body has more than {self._max_body_bytes:,} bytes"
-                await self._send(send, 413, json_answers.write_error(message))
-                return
-            code, answer = await self._answer(scope, path, body)
-            await self._send(send, code.http, answer)
+                response = too_large(self._max_body_bytes)
+            else:
+                code, answer = await self._answer(request)
+                response = Response(code.http, answer)
+        if self._cors:
+            response.headers = _CORS
+        return response
 
-    async def _answer(self, scope: Scope, path: str, body: bytes) -> tuple[Code, bytes]:
+    async def _answer(self, request: Request) -> tuple[Code, bytes]:
         start = time.perf_counter()
-        method: str = scope["method"]
+        method, path = request.method, request.path
         model, api = "", ""
         code, answer = Code.OK, b""
         try:
             match = (_INFER if method == "POST" else _MODEL).fullmatch(path)
             if method == "OPTIONS":
-                answer = _preflight(scope)
+                answer = _preflight(request)
             elif match is None or method not in ("GET", "POST"):
                 raise invalid(f"Malformed request: {method} {path}")
             else:
@@ -129,7 +115,7 @@ class RestApi:
                 api = match[4] or ""
                 spec = _model_spec(model, match[2], match[3])
                 if method == "POST":
-                    answer = await self._infer(api, spec, body)
+                    answer = await self._infer(api, spec, request.body)
                 else:
                     answer = self._describe(spec, metadata=bool(api))
         except ServingError as error:
@@ -215,24 +201,11 @@ class RestApi:
             }
         )
 
-    async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
-        parts = []
-        size = 0
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise _Gone
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > self._max_body_bytes:
-                raise _TooLarge
-            more = message.get("more_body", False)
-        body = parts[0] if len(parts) == 1 else b"".join(parts)
-        for name, value in scope["headers"]:
+    def _uncompressed(self, request: Request) -> bytes:
+        for name, value in request.headers:
             if name == b"content-encoding" and b"gzip" in value.lower():
-                return self._gunzip(body)
-        return body
+                return self._gunzip(request.body)
+        return request.body
 
     def _gunzip(self, body: bytes) -> bytes:
         unzip = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
@@ -244,23 +217,14 @@ class RestApi:
             raise _TooLarge
         return plain if unzip.eof else b""
 
-    async def _send(
-        self, send: Send, status: int, body: bytes, content_type: tuple[bytes, bytes] = _JSON
-    ) -> None:
-        headers = [content_type, (b"content-length", b"%d" % len(body))]
-        if self._cors:
-            headers += _CORS
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
 
 def metrics_path(configured: str) -> str:
     """Returns the path of the metrics: the configured one or upstream's."""
     return configured or metrics.PATH
 
 
-def _preflight(scope: Scope) -> bytes:
-    origin = next((value for name, value in scope["headers"] if name == b"origin"), b"")
+def _preflight(request: Request) -> bytes:
+    origin = next((value for name, value in request.headers if name == b"origin"), b"")
     if not re.search(rb"https?://", origin):
         raise ServingError(Code.FAILED_PRECONDITION, "Origin header is missing in CORS preflight")
     return b""

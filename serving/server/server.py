@@ -2,23 +2,21 @@
 
 import argparse
 import asyncio
-import contextlib
 import gc
 import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
 
 import grpc
-import uvicorn
 import uvloop
 
 from serving.errors import InputError
 from serving.server import text_protos
 from serving.server.batching import BatchingOptions
 from serving.server.grpc_service import GrpcServer
+from serving.server.http_server import HttpServer
 from serving.server.inference import Inference
 from serving.server.manager import Loader, Manager, ManagerOptions
 from serving.server.metrics import Metrics
@@ -76,7 +74,9 @@ async def _run(flags: argparse.Namespace, config: ModelServerConfig, *, litert: 
     )
     inference = Inference(manager, as_content=flags.enable_serialization_as_tensor_content)
     rest_socket = _bind(flags.host, flags.rest_api_port) if flags.rest_api_port else None
-    rest_api = _rest_api(flags, inference)
+    rest_server = HttpServer(
+        _rest_api(flags, inference).answer, max_body_bytes=flags.max_request_bytes
+    )
     grpc_server = _grpc_server(flags, inference)
 
     await _first_config(manager, config)
@@ -85,12 +85,8 @@ async def _run(flags: argparse.Namespace, config: ModelServerConfig, *, litert: 
     tasks = [asyncio.create_task(manager.watch())] if flags.file_system_poll_wait_seconds else []
     if flags.model_config_file and flags.model_config_file_poll_wait_seconds:
         tasks.append(asyncio.create_task(_watch_config(flags, manager)))
-    rest = None
     if rest_socket is not None:
-        rest = _Http(rest_api, drain_seconds=flags.drain_seconds)
-        rest_task = asyncio.create_task(rest.serve(sockets=[rest_socket]))
-        while not rest.started and not rest_task.done():
-            await asyncio.sleep(0.01)
+        await rest_server.start(rest_socket)
         rest_address = _address(flags.host, flags.rest_api_port)
         log.info("Exporting HTTP/REST API at: %s ...", rest_address)
 
@@ -98,39 +94,12 @@ async def _run(flags: argparse.Namespace, config: ModelServerConfig, *, litert: 
     log.info("draining")
     for task in tasks:
         task.cancel()
-    if rest is not None:
-        rest.should_exit = True
-    await grpc_server.stop(flags.drain_seconds)
-    if rest is not None:
-        await rest_task
+    stops = [grpc_server.stop(flags.drain_seconds)]
+    if rest_socket is not None:
+        stops.append(rest_server.stop(flags.drain_seconds))
+    await asyncio.gather(*stops)
     await manager.close()
     log.info("stopped")
-
-
-class _Http(uvicorn.Server):
-    """An HTTP server that leaves the signals to us."""
-
-    def __init__(self, app: RestApi, *, drain_seconds: float):
-        super().__init__(
-            uvicorn.Config(
-                app,
-                http="httptools",
-                ws="none",
-                lifespan="off",
-                interface="asgi3",
-                proxy_headers=False,
-                access_log=False,
-                log_config=None,
-                log_level="warning",
-                server_header=False,
-                timeout_keep_alive=60,
-                timeout_graceful_shutdown=max(1, round(drain_seconds)),
-            )
-        )
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def _loader(flags: argparse.Namespace, metrics: Metrics, *, litert: bool) -> Loader:
