@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
@@ -202,7 +203,7 @@ class Batcher:
         rows = sum(task.rows for task in group)
         if any(output.ndim == 0 or len(output) != rows for output in outputs):
             return [self._run_one(task) for task in group]
-        ends = np.cumsum([task.rows for task in group])
+        ends = accumulate(task.rows for task in group)
         return [
             [output[end - task.rows : end] for output in outputs]
             for task, end in zip(group, ends, strict=True)

@@ -32,20 +32,25 @@ def write_predict(outputs: Mapping[str, np.ndarray], *, rows: bool) -> bytes:
     """
     if rows:
         _check_rows(outputs)
-    columns: dict[str, Any]
     if all(map(_is_quick, outputs.values())):
-        columns, dump = {n: np.ascontiguousarray(a) for n, a in outputs.items()}, _dump_quickly
-    else:
-        columns, dump = {name: _to_python(name, array) for name, array in outputs.items()}, _dump
+        columns = {name: np.ascontiguousarray(array) for name, array in outputs.items()}
+        answer = orjson.dumps(_content(columns, rows=rows), option=orjson.OPT_SERIALIZE_NUMPY)
+        if b"null" not in answer:  # NaN, or an infinity
+            return answer
+    return _dump(
+        _content({name: _to_python(name, array) for name, array in outputs.items()}, rows=rows)
+    )
+
+
+def _content(columns: Mapping[str, Any], *, rows: bool) -> dict[str, Any]:
+    content: Any = columns
     if len(columns) == 1:
         (content,) = columns.values()
     elif rows:
         content = [
             dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
         ]
-    else:
-        content = columns
-    return dump({"predictions" if rows else "outputs": content})
+    return {"predictions" if rows else "outputs": content}
 
 
 def _check_rows(outputs: Mapping[str, np.ndarray]) -> None:
@@ -84,15 +89,9 @@ def _dump(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")
 
 
-def _dump_quickly(value: Any) -> bytes:
-    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
 def _is_quick(array: np.ndarray) -> bool:
-    """Tells what orjson writes: thirty times as quickly, but it knows neither NaN nor bytes."""
-    if not array.ndim:
-        return False
-    return array.dtype.kind in "iub" or (array.dtype in _FLOATS and bool(np.isfinite(array).all()))
+    """Tells what orjson can write, thirty times as quickly as `json`."""
+    return bool(array.ndim) and (array.dtype.kind in "iub" or array.dtype in _FLOATS)
 
 
 def _to_python(name: str, array: np.ndarray) -> Any:
