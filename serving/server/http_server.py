@@ -187,9 +187,9 @@ class _Connection(asyncio.Protocol):
                 self._parser.feed_data(data)
                 break
             except httptools.HttpParserUpgrade as upgrade:
-                # There is nothing to upgrade to, so the request has been taken as it is.
+                # There is nothing to upgrade to: the request is read as if it did not ask.
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
                 self._parser = httptools.HttpRequestParser(self)
-                data = data[upgrade.args[0] :]
             except httptools.HttpParserCallbackError:
                 raise
             except httptools.HttpParserError as error:
@@ -222,6 +222,8 @@ class _Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        if self._parser.get_method() == b"CONNECT":
+            self._refuse(Response(400, write_error("Malformed HTTP request: CONNECT")))
         if self._expects_continue and self._answering is None and not self._deaf:
             self._transport.write(_CONTINUE)
 
@@ -233,9 +235,9 @@ class _Connection(asyncio.Protocol):
             self._refuse(too_large(self._server.max_body_bytes))
 
     def on_message_complete(self) -> None:
-        self._receiving = False
-        if self._deaf:
+        if self._deaf or self._parser.should_upgrade():  # then the body is still to come
             return
+        self._receiving = False
         try:
             path = httptools.parse_url(self._url).path or b""
         except httptools.HttpParserInvalidURLError:
@@ -251,6 +253,12 @@ class _Connection(asyncio.Protocol):
         keep = self._parser.should_keep_alive() and self._parser.get_http_version() == "1.1"
         self._deaf = not keep
         self._answer_in_turn(request, keep)
+
+    def _head_without_upgrade(self) -> bytes:
+        method, version = self._parser.get_method(), self._parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (method, self._url, version)]
+        lines += [b"%b: %b" % item for item in self._headers if item[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
 
     # Answers
 
@@ -304,7 +312,7 @@ class _Connection(asyncio.Protocol):
 
     def drain(self) -> None:
         """Closes the connection now, or after the answers that are due."""
-        if self._answering is None and not self._receiving:
+        if self._answering is None and (self._deaf or not self._receiving):
             self._transport.close()
 
     def abort(self) -> None:

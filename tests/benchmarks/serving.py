@@ -28,12 +28,13 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.config import RunRoot
+from serving.errors import InputError
 from serving.predict import latest_version
 from serving.server import metrics
 from tests.benchmarks.load import PREDICT
 from tests.serving.servers import Address, predict_request, running
 
-console = Console(width=100)
+console = Console(width=120)
 
 SERVE = [sys.executable, "-m", "pipeline.cli", "serve"]
 BACKENDS = ("tensorflow", "litert")
@@ -72,6 +73,10 @@ def main() -> None:
         return
     if not shutil.which("h2load"):
         sys.exit("digits: no h2load here; install it (apt install nghttp2-client)")
+    try:
+        latest_version(RunRoot(options.root).edge)
+    except InputError as error:
+        parser.error(f"--root: {error}")
     bare = defaultdict(list)
     measured: dict[tuple[str, str, int, int], list[Load]] = defaultdict(list)
     for number in range(options.rounds):
