@@ -96,17 +96,18 @@ clean:
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 # Benchmarks, on data that DATA names: the full MNIST as IDX files, say.
+QUIETLY := TF_CPP_MIN_LOG_LEVEL=3 PYTHONWARNINGS=ignore::FutureWarning
 BENCHMARKS := bench-accuracy bench-drift bench-growth bench-microcontrollers bench-pipeline \
   bench-robustness bench-spans
 .PHONY: $(BENCHMARKS)
 $(BENCHMARKS): bench-%: .venv/.installed
 	@test -n '$(DATA)' || { echo 'digits: name the data: make $@ DATA=DIR' >&2; exit 2; }
-	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m tests.benchmarks.$* --data $(DATA) $(ARGS)
+	$(QUIETLY) $(BIN)/python -m tests.benchmarks.$* --data $(DATA) $(ARGS)
 
 # Benchmarks of the model server, on the pushed model.
 .PHONY: bench-fuzz bench-serving bench-soak
 bench-fuzz bench-serving bench-soak: bench-%: .venv/.installed
-	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m tests.benchmarks.$* $(ARGS)
+	$(QUIETLY) $(BIN)/python -m tests.benchmarks.$* $(ARGS)
 
 # The edge model's variants beside other engines.
 .PHONY: bench-edge

@@ -73,11 +73,14 @@ def browser() -> Iterator["playwright.Browser"]:
 @pytest.fixture(scope="session")
 def pipeline_run(tmp_path_factory: pytest.TempPathFactory) -> PipelineRun:
     """`digits run` as a user types it."""
-    root = tmp_path_factory.mktemp("pipeline") / "run"
+    directory = tmp_path_factory.mktemp("pipeline")
+    root, temporary = directory / "run", directory / "temporary"
+    temporary.mkdir()
     done = subprocess.run(
         [sys.executable, "-m", "pipeline.cli", "run", "--root", str(root)],
         capture_output=True,
         text=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
     )
     return PipelineRun(root, Outcome(done.returncode, done.stdout, done.stderr))
 

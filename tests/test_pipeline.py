@@ -75,6 +75,7 @@ class TestFirstRun:
 
     def test_no_library_noise_reaches_the_terminal(self, pipeline_run):
         assert pipeline_run.outcome.err == ""
+        assert not list((pipeline_run.root.parent / "temporary").iterdir())
         assert "WARNING" not in pipeline_run.outcome.out
 
     def test_the_summary_agrees_with_itself(self, pipeline_run):

@@ -1,7 +1,11 @@
 """`digits run`: its options, and the configuration that they make."""
 
 import argparse
+import contextlib
+import os
 import re
+import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 from components.recipes import RECIPES
@@ -143,6 +147,7 @@ def _run(options: argparse.Namespace) -> None:
     with (
         exclusive(root, root.log, "another run is using it; wait, or name another", make_root=True),
         stderr_to(root.log, verbose=options.verbose),
+        _temporary_directory(),
     ):
         with console.status("loading TFX"):
             skip_tfx_extensions()
@@ -153,3 +158,19 @@ def _run(options: argparse.Namespace) -> None:
             run_pipeline(config, console)
         except Interrupted as interrupted:
             raise KeyboardInterrupt from interrupted
+
+
+@contextlib.contextmanager
+def _temporary_directory() -> Iterator[None]:
+    """Takes what the libraries, and processes of theirs, leave in the directory for such files."""
+    outer, outer_variable = tempfile.gettempdir(), os.environ.get("TMPDIR")
+    with tempfile.TemporaryDirectory(prefix="digits-run-", ignore_cleanup_errors=True) as inner:
+        tempfile.tempdir = os.environ["TMPDIR"] = inner
+        try:
+            yield
+        finally:
+            tempfile.tempdir = outer
+            if outer_variable is None:
+                del os.environ["TMPDIR"]
+            else:
+                os.environ["TMPDIR"] = outer_variable
