@@ -75,8 +75,10 @@ class TestFirstRun:
 
     def test_no_library_noise_reaches_the_terminal(self, pipeline_run):
         assert pipeline_run.outcome.err == ""
-        assert not list((pipeline_run.root.parent / "temporary").iterdir())
         assert "WARNING" not in pipeline_run.outcome.out
+
+    def test_nothing_is_left_among_temporary_files(self, pipeline_run):
+        assert not list((pipeline_run.root.parent / "temporary").iterdir())
 
     def test_the_summary_agrees_with_itself(self, pipeline_run):
         summary = pipeline_run.summary
