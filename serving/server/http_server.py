@@ -208,8 +208,7 @@ class _Connection(asyncio.Protocol):
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._expects_continue = False
-        self._body: list[bytes] = []
-        self._body_bytes = 0
+        self._body: bytes | bytearray = b""
 
     def on_url(self, part: bytes) -> None:
         self._url += part
@@ -224,15 +223,19 @@ class _Connection(asyncio.Protocol):
         self._in_head = False
         if self._parser.get_method() == b"CONNECT":
             self._refuse(Response(400, write_error("Malformed HTTP request: CONNECT")))
-        if self._expects_continue and self._answering is None and not self._deaf:
+        is_next = self._answering is None and not self._deaf
+        if self._expects_continue and is_next and not self._parser.should_upgrade():
             self._transport.write(_CONTINUE)
 
     def on_body(self, part: bytes) -> None:
-        self._body_bytes += len(part)
-        if self._body_bytes <= self._server.max_body_bytes:
-            self._body.append(part)
-        else:
+        if len(self._body) + len(part) > self._server.max_body_bytes:
             self._refuse(too_large(self._server.max_body_bytes))
+        elif not self._body:
+            self._body = part
+        else:
+            if isinstance(self._body, bytes):
+                self._body = bytearray(self._body)
+            self._body += part
 
     def on_message_complete(self) -> None:
         if self._deaf or self._parser.should_upgrade():  # then the body is still to come
@@ -243,12 +246,11 @@ class _Connection(asyncio.Protocol):
         except httptools.HttpParserInvalidURLError:
             self._refuse(Response(400, write_error("Malformed HTTP request: invalid URL")))
             return
-        body = self._body
         request = Request(
             self._parser.get_method().decode("ascii"),
             path.decode("latin-1"),
             self._headers,
-            body[0] if len(body) == 1 else b"".join(body),
+            bytes(self._body),
         )
         keep = self._parser.should_keep_alive() and self._parser.get_http_version() == "1.1"
         self._deaf = not keep

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import re
 import socket
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -157,6 +158,24 @@ def test_a_client_that_sends_too_much_reads_why(chunked: bool) -> None:
 
 def test_a_body_as_large_as_allowed() -> None:
     assert b" 1000000 " in talk(request(body=b"x" * MAX_BODY))
+
+
+def test_a_body_of_tiny_chunks_takes_no_more_memory() -> None:
+    head = b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"
+    data = head + b"2\r\nab\r\n" * (MAX_BODY // 2) + b"0\r\n\r\n"
+    peaks: list[int] = []
+
+    async def measured(request: Request) -> Response:
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        assert request.body == b"ab" * (MAX_BODY // 2)
+        return await echo(request)
+
+    tracemalloc.start()
+    try:
+        assert b" 1000000 " in talk(data, measured)
+    finally:
+        tracemalloc.stop()
+    assert peaks[0] < len(data) + 5 * MAX_BODY  # a list of the chunks would take 20 MB
 
 
 @pytest.mark.parametrize(
