@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from serving.picture_files import MAX_PIXELS
-from serving.pictures import BOX, LUMA, MIDDLE, MIN_CONTRAST, NOISE, SIDE
+from serving.pictures import BOX, GREY_STEPS, LUMA, MIDDLE, MIN_CONTRAST, NOISE, SIDE
 
 
 def decode_and_centre(pictures: tf.Tensor) -> tf.Tensor:
@@ -46,7 +46,8 @@ def _to_grey(picture: tf.Tensor) -> tf.Tensor:
     luma = tf.where(tf.equal(colours, 3), tf.constant(LUMA), tf.constant([1.0, 0.0, 0.0]))
     grey = tf.linalg.matvec(decoded[:, :, :colours], luma[:colours])
     alpha = tf.where(with_alpha, decoded[:, :, -1] / 255.0, tf.ones_like(grey))
-    return grey * alpha + 255.0 * (1.0 - alpha)
+    grey = grey * alpha + 255.0 * (1.0 - alpha)
+    return tf.round(grey * GREY_STEPS) / GREY_STEPS
 
 
 def _decode_png(picture: tf.Tensor) -> tf.Tensor:

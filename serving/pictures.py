@@ -3,7 +3,8 @@
 The method, which `components/picture_graph.py` repeats inside the served graph:
 
 1. Decode; turn upright, as EXIF data say (the graph cannot); put transparency on white;
-   grey = 0.299 R + 0.587 G + 0.114 B.
+   grey = 0.299 R + 0.587 G + 0.114 B, to a 64th: the last bits of such a sum are the processor's,
+   and decide for a pixel that is just at a bound below.
 2. The background is the median of the outermost pixels. Ink is what deviates from it, in the
    direction (darker or lighter) that deviates further; stretch it so that its peak is 255.
    Ink under a tenth of the peak is noise. A picture without contrast becomes all zero.
@@ -26,6 +27,7 @@ MIDDLE = 14.5  # of pixel 14, in pixels from the edge: where every digit of MNIS
 NOISE = 0.1
 MIN_CONTRAST = 16.0
 LUMA = (0.299, 0.587, 0.114)
+GREY_STEPS = 64
 
 
 def encode_png(image: np.ndarray) -> bytes:
@@ -46,7 +48,8 @@ def to_grey(data: bytes) -> np.ndarray:
         return np.floor(np.asarray(picture, np.float32) / 256)
     rgba = np.asarray(picture.convert("RGBA"), np.float32)
     alpha = rgba[..., 3] / 255
-    return rgba[..., :3] @ np.array(LUMA, np.float32) * alpha + 255 * (1 - alpha)
+    grey = rgba[..., :3] @ np.array(LUMA, np.float32) * alpha + 255 * (1 - alpha)
+    return np.round(grey * GREY_STEPS) / GREY_STEPS
 
 
 def centre_digit(grey: np.ndarray) -> np.ndarray:

@@ -141,7 +141,9 @@ def test_serve_starts_from_the_release_or_says_why_not(release, digits, root: Ru
     monkeypatch.setattr(
         serve,
         "serve",
-        lambda options, litert=False, config=None: seen.append((options, litert, config)),
+        lambda options, litert=False, config=None, verbose=False: seen.append(
+            (options, litert, config)
+        ),
     )
     release("promote", 1)
     assert digits("serve", "--root", root.path).code == 0

@@ -31,6 +31,7 @@ def preprocessing_parameters() -> dict[str, float]:
         "red": red,
         "green": green,
         "blue": blue,
+        "grey_steps": pictures.GREY_STEPS,
     }
 
 
