@@ -10,6 +10,7 @@ const MIN_CONTRAST = 16;
 // Python reckons in 32 bits: a pixel just at the threshold must fall on the same side here.
 const { fround } = Math;
 const NOISE = fround(0.1);
+const GREY_STEPS = 64;
 const LUMA = [0.299, 0.587, 0.114].map(fround);
 
 /**
@@ -23,7 +24,7 @@ export function toGrey(rgba) {
   for (let pixel = 0, at = 0; pixel < grey.length; pixel++, at += 4) {
     const luma = rgba[at] * LUMA[0] + rgba[at + 1] * LUMA[1] + rgba[at + 2] * LUMA[2];
     const alpha = rgba[at + 3] / 255;
-    grey[pixel] = luma * alpha + 255 * (1 - alpha);
+    grey[pixel] = Math.round((luma * alpha + 255 * (1 - alpha)) * GREY_STEPS) / GREY_STEPS;
   }
   return grey;
 }
