@@ -141,9 +141,7 @@ def test_serve_starts_from_the_release_or_says_why_not(release, digits, root: Ru
     monkeypatch.setattr(
         serve,
         "serve",
-        lambda options, litert=False, config=None, verbose=False: seen.append(
-            (options, litert, config)
-        ),
+        lambda options, litert, config, verbose: seen.append((options, litert, config)),
     )
     release("promote", 1)
     assert digits("serve", "--root", root.path).code == 0

@@ -9,6 +9,7 @@ from serving.server.command import add_flags, serve
 
 if TYPE_CHECKING:
     from pipeline.config import RunRoot
+    from serving.server.model_config import ModelServerConfig
 
 
 def add_serve(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
@@ -39,19 +40,19 @@ def _serve(options: argparse.Namespace) -> None:
 
     root = RunRoot(options.root)
     litert = options.backend == "litert"
-    if options.model_config_file or options.model_base_path:
-        serve(options, litert=litert, verbose=options.verbose)
-        return
-    options.model_base_path = str(root.edge if litert else root.serving)
-    latest_version(Path(options.model_base_path))  # says what to do if there is none
-    if root.server_config.exists():
-        _serve_releases(options, root, litert=litert)
-    else:
-        serve(options, litert=litert, verbose=options.verbose)
+    config = None
+    if not (options.model_config_file or options.model_base_path):
+        options.model_base_path = str(root.edge if litert else root.serving)
+        latest_version(Path(options.model_base_path))  # says what to do if there is none
+        if root.server_config.exists():
+            config = _choose_releases(options, root, litert=litert)
+    serve(options, litert=litert, config=config, verbose=options.verbose)
 
 
-def _serve_releases(options: argparse.Namespace, root: "RunRoot", *, litert: bool) -> None:
-    """Starts from what `digits release` has chosen."""
+def _choose_releases(
+    options: argparse.Namespace, root: "RunRoot", *, litert: bool
+) -> "ModelServerConfig | None":
+    """Lets the options name what `digits release` has chosen, or returns it for edge models."""
     from pipeline.release.server_config import base_path_of, edge_config
 
     base_path = base_path_of(root.server_config, options.model_name)
@@ -62,8 +63,6 @@ def _serve_releases(options: argparse.Namespace, root: "RunRoot", *, litert: boo
         )
     options.allow_version_labels_for_unavailable_models = True  # nothing is loaded yet
     if litert:
-        config = edge_config(root.server_config, options.model_name, root.edge.absolute())
-        serve(options, litert=True, config=config, verbose=options.verbose)
-    else:
-        options.model_config_file = str(root.server_config)
-        serve(options, verbose=options.verbose)
+        return edge_config(root.server_config, options.model_name, root.edge.absolute())
+    options.model_config_file = str(root.server_config)
+    return None

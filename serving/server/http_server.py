@@ -6,7 +6,6 @@ them the edge model answers 1.27 times as many requests.
 
 import asyncio
 import contextlib
-import logging
 import socket
 import time
 from collections import deque
@@ -19,8 +18,6 @@ from typing import cast
 import httptools
 
 from serving.server.json_answers import write_error
-
-log = logging.getLogger(__name__)
 
 #: Connections that the operating system may hold until they are taken.
 BACKLOG = 2048
