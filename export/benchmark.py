@@ -241,7 +241,7 @@ def write(result: dict[str, Any], directory: Path) -> list[Path]:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory) as beside:
             made = [Path(beside, path.name) for path in paths]
-            made[0].write_text(markdown(result))
+            made[0].write_text(markdown(result), encoding="utf-8")
             made[1].write_text(json.dumps(result, indent=2))
             _plot(result["engines"], made[2])
             for path, new in zip(paths, made, strict=True):

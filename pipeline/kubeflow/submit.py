@@ -20,11 +20,14 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from rich.console import Console
 
 from serving.errors import GateRefused, InputError, RunFailed
+from serving.files import read_bounded
 
 TOKEN_VARIABLE = "DIGITS_KUBEFLOW_TOKEN"
 #: Where people look at runs, if not at the API's address; kfp reads it too.
 UI_VARIABLE = "KF_PIPELINES_UI_ENDPOINT"
 
+MAX_PACKAGE_BYTES = 16 * 2**20
+MAX_TOKEN_BYTES = 64 * 2**10
 #: Of a request.
 TIMEOUT_SECONDS = 30
 #: Failed looks at the state, one after another, after which the server is gone.
@@ -77,8 +80,10 @@ def read_token(token: str | None, file: Path | None) -> str | None:
     if token or file is None:
         return token or os.environ.get(TOKEN_VARIABLE)
     try:
-        text = file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_bounded(file, MAX_TOKEN_BYTES, "a token has").decode().strip()
+    except InputError as error:
+        raise InputError(f"--token-file {error}") from error
+    except UnicodeDecodeError as error:
         raise InputError(f"--token-file {file}: {error}") from error
     if not text:
         raise InputError(f"--token-file {file}: empty")
@@ -141,16 +146,15 @@ def submit(
 
 
 def _read_spec(package: Path) -> pipeline_spec_pb2.PipelineSpec:
+    if not package.exists():
+        raise InputError(f"{package}: no such file; make it with `digits compile`")
+    content = read_bounded(package, MAX_PACKAGE_BYTES, "a package has")
     try:
-        document = next(yaml.safe_load_all(package.read_text()))
+        document = next(yaml.safe_load_all(content))
         spec = json_format.ParseDict(document, pipeline_spec_pb2.PipelineSpec())
         if not spec.root.dag.tasks:
             raise ValueError("no tasks")
         return spec
-    except FileNotFoundError as error:
-        raise InputError(f"{package}: no such file; make it with `digits compile`") from error
-    except OSError as error:
-        raise InputError(f"{package}: {error.strerror}") from error
     except (
         ValueError,
         AttributeError,
@@ -161,7 +165,7 @@ def _read_spec(package: Path) -> pipeline_spec_pb2.PipelineSpec:
     ) as error:
         raise InputError(
             f"{package}: not a compiled pipeline; make it with `digits compile`"
-        ) from (error)
+        ) from error
 
 
 def _parse_parameters(

@@ -139,7 +139,7 @@ def render(facts: Facts, charts: Mapping[str, Chart]) -> str:
         stress=stress,
         default_variant=variants.get(DEFAULT_VARIANT),
         charts=charts,
-        style=(DIRECTORY / "style.css").read_text(),
+        style=(DIRECTORY / "style.css").read_text(encoding="utf-8"),
         panels=list(PANELS.items()),
         gates={name: facts.gates.get(name) for name in GATES},
         verdict=verdict(facts),

@@ -174,6 +174,13 @@ def test_the_token_comes_from_a_file_or_the_environment(submit, kubeflow, tmp_pa
     assert "--token-file" in said(submit("--token-file", tmp_path / "token"))
 
 
+def test_a_token_without_end(submit, kubeflow):
+    outcome = submit("--token-file", "/dev/zero")
+    assert outcome.code == 2
+    assert "--token-file /dev/zero: too large; a token has at most 65,536 bytes" in said(outcome)
+    assert not kubeflow.requests
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/experiments", "/pipelines/upload", "/runs"])
 def test_a_server_that_refuses(submit, kubeflow, path):
     kubeflow.refusals[path] = (403, {"message": "User is not authorized\n\x1b[31mat all"})
@@ -221,3 +228,9 @@ def test_a_package_that_is_none(digits, tmp_path, content):
     outcome = digits("submit", path, "--host", "http://127.0.0.1:1")
     assert outcome.code == 2
     assert said(outcome).endswith("make it with `digits compile`\n")
+
+
+def test_a_package_without_end(digits):
+    outcome = digits("submit", "/dev/zero", "--host", "http://127.0.0.1:1")
+    assert outcome.code == 2
+    assert "/dev/zero: too large; a package has at most" in said(outcome)
