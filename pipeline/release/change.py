@@ -5,15 +5,17 @@ moment in between is one from which servers can start, and serve.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.atomic import replace_file
 from pipeline.config import RunRoot
 from pipeline.locks import exclusive
 from pipeline.release.history import STABLE, Action, History, Release
 from pipeline.release.rollout import NotConfirmed, NotLoaded, Rollout
-from pipeline.release.server_config import read_config, with_versions, write_config
+from pipeline.release.server_config import base_path_of, read_config, with_versions, write_config
 from pipeline.release.versions import pushed_versions, version_of
 from serving.client.model_service import ModelService
 from serving.errors import GateRefused, InputError, ServerError
@@ -158,17 +160,17 @@ def _change(
     report: Callable[[str], None],
 ) -> None:
     before = history.without_pending()
-    config = read_config(
-        servers.config,
-        model=servers.model,
-        base_path=servers.base_path,
-        default=root.serving.absolute(),
+    configured = functools.partial(
+        read_config, servers.config, model=servers.model, default=root.serving.absolute()
     )
+    file_was = servers.config.read_bytes() if servers.config.exists() else None
+    base_path_was = base_path_of(servers.config, servers.model) if file_was else None
+    config_was = configured(base_path=base_path_was or servers.base_path)
     known_labels = {label for made in history.releases for label in made.labels}
-    had_config = servers.config.exists()
     rollout = Rollout(
         model=servers.model,
-        config=config,
+        config=configured(base_path=servers.base_path),
+        config_was=config_was,
         path=servers.config,
         services=servers.services,
         wait_seconds=servers.wait_seconds,
@@ -183,9 +185,11 @@ def _change(
     except NotLoaded as error:
         if before.labels:
             versions = set(before.labels.values())
-            config = with_versions(config, servers.model, versions, before.labels)
-        if had_config or before.labels:
-            write_config(servers.config, config)
+            write_config(
+                servers.config, with_versions(config_was, servers.model, versions, before.labels)
+            )
+        elif file_was is not None:
+            replace_file(servers.config, file_was)
         else:
             servers.config.unlink()
         before.write(root.releases)

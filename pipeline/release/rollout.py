@@ -40,6 +40,7 @@ class Rollout:
     Attributes:
         model: its name on the servers.
         config: what the servers are to have beside the versions and labels of the model.
+        config_was: the same as they have it, for those that cannot load a version.
         path: of the model configuration file.
         services: the model on each server; none: only the file is written.
         wait_seconds: for versions to load, and for a change to be confirmed.
@@ -48,6 +49,7 @@ class Rollout:
 
     model: str
     config: ModelServerConfig
+    config_was: ModelServerConfig
     path: Path
     services: Sequence[ModelService]
     wait_seconds: float
@@ -107,7 +109,9 @@ class Rollout:
     def _restore(self, before: list[_Observed]) -> None:
         for service, observed in zip(self.services, before, strict=True):
             if observed.versions:
-                config = with_versions(self.config, self.model, observed.versions, observed.labels)
+                config = with_versions(
+                    self.config_was, self.model, observed.versions, observed.labels
+                )
                 service.reload(config.SerializeToString())
 
     def _observe(self, service: ModelService, labels: set[str]) -> _Observed:

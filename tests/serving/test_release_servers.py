@@ -52,6 +52,7 @@ class Released:
         Rollout(
             model="digits",
             config=config,
+            config_was=config,
             path=self.root.server_config,
             services=[self.service],
             wait_seconds=TIMEOUT,
@@ -180,12 +181,17 @@ def test_a_version_that_does_not_load_changes_nothing(released: Released, digits
 
 def test_a_server_that_finds_the_versions_elsewhere(released: Released, digits):
     released.reset(stable=1)
+    assert digits(*released.arguments("promote", 1)).code == 0
+    config = released.root.server_config.read_text()
     arguments = released.arguments("promote", 2)
     arguments[arguments.index("--wait") + 1] = "0.5"
     refused = digits(*arguments, "--base-path", str(released.root.path / "elsewhere"))
     assert refused.code == 1
     assert "(--base-path)" in refused.err
+    assert released.root.server_config.read_text() == config
     assert released.answer("stable") == 1
+    assert digits(*released.arguments("promote", 3)).code == 0  # from where the versions are
+    assert released.answer("stable") == 3
 
 
 def test_servers_that_cannot_be_asked(released: Released, digits):
