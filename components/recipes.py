@@ -19,6 +19,11 @@ class Augmentation:
         shift: pixels, to either side and up and down.
         small_share: share of images that draw their scale from `small_scale` instead.
         small_scale: lowest and highest factor of those.
+        thickness_share: share of images whose strokes become thicker or thinner.
+        thickness: how far at most, as a part of the way to the maximum or minimum of each 3x3
+            neighbourhood.
+        contrast: highest factor, about a grey in the middle; it sharpens what interpolation
+            blurred, and moves the edges of strokes.
         noise_share: share of images with Gaussian noise.
         noise_sd: its highest standard deviation, of pixels from 0 to 255.
         unchanged_share: share of images that stay as they are; interpolation blurs the others.
@@ -30,6 +35,9 @@ class Augmentation:
     shift: float
     small_share: float = 0.0
     small_scale: tuple[float, float] = (0.5, 1.0)
+    thickness_share: float = 0.0
+    thickness: float = 0.0
+    contrast: float = 1.0
     noise_share: float = 0.0
     noise_sd: float = 0.0
     unchanged_share: float = 0.0
@@ -43,6 +51,8 @@ class Augmentation:
             scale=(low**strength, high**strength),
             shear=self.shear * strength,
             shift=self.shift * strength,
+            thickness=min(1.0, self.thickness * strength),
+            contrast=self.contrast**strength,
             noise_sd=self.noise_sd * strength,
         )
 
@@ -167,6 +177,9 @@ _BEST = Recipe(
         shift=3.5,
         small_share=0.1,
         small_scale=(0.45, 0.8),
+        thickness_share=0.3,
+        thickness=0.5,
+        contrast=2,
         noise_share=0.15,
         noise_sd=50,
         unchanged_share=0.2,

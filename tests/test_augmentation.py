@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from scipy import ndimage
 
 from components.augmentation import augment
 from components.recipes import RECIPES, Augmentation, Recipe
@@ -69,6 +70,26 @@ def test_only_a_share_gets_noise(images):
     many = tf.tile(images, [8, 1, 1, 1])
     noisy = np.abs(changed(many, noise_share=0.25, noise_sd=50) - many).max((1, 2, 3)) > 1e-3
     assert 0.15 < noisy.mean() < 0.35
+
+
+def test_a_share_of_strokes_becomes_thicker_or_thinner(images):
+    many = tf.tile(images, [8, 1, 1, 1])
+    after, before = changed(many, thickness_share=0.5, thickness=0.8), many.numpy()
+    ink = after.sum((1, 2, 3)) / before.sum((1, 2, 3))
+    assert (ink > 1.1).mean() > 0.1
+    assert (ink < 0.9).mean() > 0.1
+    assert (np.abs(ink - 1) < 1e-5).mean() == pytest.approx(0.5, abs=0.01)
+    for image, thick_or_thin in zip(before[..., 0], after[..., 0], strict=True):
+        assert (thick_or_thin <= ndimage.maximum_filter(image, 3) + 1e-6).all()
+        assert (thick_or_thin >= ndimage.minimum_filter(image, 3) - 1e-6).all()
+
+
+def test_contrast_sharpens_and_leaves_black_and_white(images):
+    before, after = images.numpy(), changed(images, contrast=2)
+    assert (after[before == 0] == 0).all()
+    assert (after[before == 1] == 1).all()
+    grey = [np.mean((i > 0.1) & (i < 0.9)) for i in (before, after)]
+    assert grey[1] < 0.9 * grey[0]
 
 
 def test_a_share_stays_as_it_is_and_every_image_in_its_place(images):
