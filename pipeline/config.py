@@ -107,6 +107,11 @@ class RunRoot:
         return self.path / "report"
 
     @property
+    def drift(self) -> Path:
+        """The last drift check, and what versions' requests are compared with."""
+        return self.path / "drift"
+
+    @property
     def log(self) -> Path:
         """What the libraries wrote to standard error."""
         return self.path / "run.log"

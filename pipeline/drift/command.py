@@ -71,6 +71,7 @@ def _compare(options: argparse.Namespace, console: Any) -> list[str]:
     from pipeline.drift.reference import reference_of
     from pipeline.drift.requests import read_requests
     from pipeline.release.versions import pushed_versions, version_of
+    from pipeline.report.drift import DRIFT_FILE
 
     root = RunRoot(options.root)
     requests = read_requests(options.log, options.version)
@@ -104,10 +105,10 @@ def _compare(options: argparse.Namespace, console: Any) -> list[str]:
             for found in comparisons
         ],
     )
-    out = options.out or root.path / "drift"
+    out = options.out or root.drift
     try:
         out.mkdir(parents=True, exist_ok=True)
-        replace_file(out / "drift.json", drift.model_dump_json(indent=1) + "\n")
+        replace_file(out / DRIFT_FILE, drift.model_dump_json(indent=1) + "\n")
         outputs.write_plot(out / "drift.png", drift)
         if options.metrics_file:
             replace_file(options.metrics_file, outputs.to_prometheus(drift))

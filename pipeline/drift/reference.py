@@ -28,7 +28,7 @@ def reference_of(root: RunRoot, version: Version, data: str | None) -> dict[str,
     Raises:
         InputError: the data or the model cannot be read, or the root does not say which data.
     """
-    path = root.path / "drift" / f"reference-{version.number}.npz"
+    path = root.drift / f"reference-{version.number}.npz"
     if path.exists() and data is None:
         try:
             with np.load(path, allow_pickle=False) as arrays:

@@ -1,17 +1,17 @@
 """The last drift check of a version, where `digits drift` has left one in the run root."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from export.facts import Drift
+from pipeline.config import RunRoot
 from serving.errors import InputError
 
-#: In the run root.
-DRIFT_FILE = Path("drift", "drift.json")
+#: `digits drift` leaves it in its directory.
+DRIFT_FILE = "drift.json"
 
 
-def with_drift(values: dict[str, Any], root: Path) -> dict[str, Any]:
+def with_drift(values: dict[str, Any], root: RunRoot) -> dict[str, Any]:
     """Returns a run's facts with the last drift check, if it was of the version that it pushed.
 
     Args:
@@ -21,7 +21,7 @@ def with_drift(values: dict[str, Any], root: Path) -> dict[str, Any]:
     Raises:
         InputError: the check's file is damaged.
     """
-    path = root / DRIFT_FILE
+    path = root.drift / DRIFT_FILE
     if not values.get("pushed") or not path.exists():
         return values
     try:
