@@ -42,6 +42,10 @@ class Augmentation:
     noise_sd: float = 0.0
     unchanged_share: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.unchanged_share + max(self.thickness_share, self.noise_share) > 1:
+            raise ValueError("no image can both stay as it is and change")
+
     def scaled(self, strength: float) -> "Augmentation":
         """Returns ranges that are wider or narrower by a factor; the shares stay."""
         low, high = self.scale

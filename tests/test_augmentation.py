@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -99,6 +101,12 @@ def test_a_share_stays_as_it_is_and_every_image_in_its_place(images):
     # After so little, an image is still most like itself.
     distances = np.abs(turned[:, None] - before[None]).sum((2, 3, 4))
     np.testing.assert_array_equal(distances.argmin(1), np.arange(len(before)))
+
+
+@pytest.mark.parametrize("share", ["thickness_share", "noise_share"])
+def test_no_image_both_changes_and_stays(share):
+    with pytest.raises(ValueError, match="both"):
+        replace(NOTHING, unchanged_share=0.6, **{share: 0.5})
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -163,13 +163,14 @@ def _change(
     configured = functools.partial(
         read_config, servers.config, model=servers.model, default=root.serving.absolute()
     )
+    config = configured(base_path=servers.base_path)
     file_was = servers.config.read_bytes() if servers.config.exists() else None
     base_path_was = base_path_of(servers.config, servers.model) if file_was else None
     config_was = configured(base_path=base_path_was or servers.base_path)
     known_labels = {label for made in history.releases for label in made.labels}
     rollout = Rollout(
         model=servers.model,
-        config=configured(base_path=servers.base_path),
+        config=config,
         config_was=config_was,
         path=servers.config,
         services=servers.services,
