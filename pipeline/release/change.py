@@ -5,7 +5,6 @@ moment in between is one from which servers can start, and serve.
 """
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from pipeline.config import RunRoot
 from pipeline.locks import exclusive
 from pipeline.release.history import STABLE, Action, History, Release
 from pipeline.release.rollout import NotConfirmed, NotLoaded, Rollout
-from pipeline.release.server_config import base_path_of, read_config, with_versions, write_config
+from pipeline.release.server_config import read_config, with_base_path, with_versions, write_config
 from pipeline.release.versions import pushed_versions, version_of
 from serving.client.model_service import ModelService
 from serving.errors import GateRefused, InputError, ServerError
@@ -160,17 +159,16 @@ def _change(
     report: Callable[[str], None],
 ) -> None:
     before = history.without_pending()
-    configured = functools.partial(
-        read_config, servers.config, model=servers.model, default=root.serving.absolute()
+    config_was = read_config(
+        servers.config,
+        model=servers.model,
+        default=servers.base_path or str(root.serving.absolute()),
     )
-    config = configured(base_path=servers.base_path)
     file_was = servers.config.read_bytes() if servers.config.exists() else None
-    base_path_was = base_path_of(servers.config, servers.model) if file_was else None
-    config_was = configured(base_path=base_path_was or servers.base_path)
     known_labels = {label for made in history.releases for label in made.labels}
     rollout = Rollout(
         model=servers.model,
-        config=config,
+        config=with_base_path(config_was, servers.model, servers.base_path),
         config_was=config_was,
         path=servers.config,
         services=servers.services,

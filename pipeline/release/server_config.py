@@ -15,16 +15,13 @@ _HEADER = """\
 """
 
 
-def read_config(
-    path: Path, *, model: str, base_path: str | None, default: Path
-) -> ModelServerConfig:
+def read_config(path: Path, *, model: str, default: str) -> ModelServerConfig:
     """Reads the file, and adds the model if it lacks it.
 
     Args:
         path: of the file, which need not exist.
         model: the name of the model.
-        base_path: where the server finds its versions; None: as the file says.
-        default: the same, where the file does not say.
+        default: where the server finds its versions, if the file does not say.
 
     Raises:
         InputError: the file cannot be read or holds something else.
@@ -32,13 +29,10 @@ def read_config(
     config = ModelServerConfig()
     if path.exists():
         read_text_proto(str(path), config)
-    entry = _entry(config, model)
-    if entry is None:
-        entry = config.model_config_list.config.add(
-            name=model, base_path=str(default), model_platform="tensorflow"
+    if _entry(config, model) is None:
+        config.model_config_list.config.add(
+            name=model, base_path=default, model_platform="tensorflow"
         )
-    if base_path is not None:
-        entry.base_path = base_path
     return config
 
 
@@ -72,6 +66,19 @@ def edge_config(path: Path, model: str, edge: Path) -> ModelServerConfig:
     config = ModelServerConfig()
     config.model_config_list.config.append(entry)
     return config
+
+
+def with_base_path(
+    config: ModelServerConfig, model: str, base_path: str | None
+) -> ModelServerConfig:
+    """Returns the configuration with another place of a model's versions; None: with the same."""
+    changed = ModelServerConfig()
+    changed.CopyFrom(config)
+    entry = _entry(changed, model)
+    assert entry is not None, f"read_config adds {model}"
+    if base_path is not None:
+        entry.base_path = base_path
+    return changed
 
 
 def with_versions(

@@ -47,7 +47,7 @@ class Released:
 
     def roll_out(self, labels: dict[str, int]) -> None:
         config = read_config(
-            self.root.server_config, model="digits", base_path=None, default=self.root.serving
+            self.root.server_config, model="digits", default=str(self.root.serving)
         )
         Rollout(
             model="digits",
@@ -390,7 +390,7 @@ def test_a_label_for_a_version_that_is_not_loaded_is_refused_as_upstream_does(
 ):
     released.reset(stable=1)
     config = read_config(
-        released.root.server_config, model="digits", base_path=None, default=released.root.serving
+        released.root.server_config, model="digits", default=str(released.root.serving)
     )
     unloaded = with_versions(config, "digits", {1, 2}, {"stable": 2})
     with pytest.raises(ServerError) as refused:
