@@ -112,6 +112,11 @@ class RunRoot:
         return self.path / "drift"
 
     @property
+    def edge_benchmark(self) -> Path:
+        """Where `digits bench-edge` leaves its tables, unless told otherwise."""
+        return self.path / "bench-edge"
+
+    @property
     def log(self) -> Path:
         """What the libraries wrote to standard error."""
         return self.path / "run.log"

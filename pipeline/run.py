@@ -79,5 +79,5 @@ def _report(
 
     pictures = look(nodes["ExampleGen"].outputs["examples"], nodes["Trainer"].outputs.get("model"))
     directory = config.root.reports / started.strftime("%Y%m%d-%H%M%S")
-    values = with_latency({**summary, "pictures": pictures}, config.root.path)
+    values = with_latency({**summary, "pictures": pictures}, config.root)
     return write_report(values, directory)

@@ -23,6 +23,7 @@ from components.splits import split_batches
 from export.facts import Facts, wilson_interval
 from export.hashes import sha256_of_directory
 from export.model_card import model_card
+from pipeline.config import RunRoot
 from pipeline.report import charts, drawing
 from pipeline.report.latency import with_latency
 from pipeline.report.page import render
@@ -471,12 +472,13 @@ class TestWriting:
 
     def test_the_benchmarks_latency_is_shown_for_its_version_only(self, tmp_path):
         benchmark = {"engines": [{"name": "LiteRT uint8", "p50_microseconds": 15.25}]}
-        (tmp_path / "bench-edge").mkdir()
-        path = tmp_path / "bench-edge" / "bench-edge.json"
-        assert with_latency(made(), tmp_path) == made()
+        root = RunRoot(tmp_path)
+        root.edge_benchmark.mkdir()
+        path = root.edge_benchmark / "bench-edge.json"
+        assert with_latency(made(), root) == made()
         for version, latency in ((None, None), (17, None), (18, 15.25)):
             path.write_text(json.dumps({**benchmark, "version": version}))
-            values = with_latency(made(), tmp_path)
+            values = with_latency(made(), root)
             assert values["edge"]["variants"]["uint8"].get("latency_us") == latency
         _, page = page_of(values)
         assert ("edge.variants.uint8.latency_us", "15.25") in {n[:2] for n in page.numbers}

@@ -36,5 +36,5 @@ def _bench_edge(options: argparse.Namespace) -> None:
     with stderr_to(None, verbose=options.verbose):
         from export import benchmark
 
-        out = options.out or options.root / "bench-edge"
+        out = options.out or root.edge_benchmark
         benchmark.run(edge, served, out, rounds=options.rounds, calls=options.calls)

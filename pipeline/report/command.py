@@ -41,7 +41,7 @@ def _report(options: argparse.Namespace) -> None:
     with stderr_to(None, verbose=options.verbose):
         root = RunRoot(options.root)
         directory = find(root, options.version)
-        values = with_drift(with_latency(read(directory), root.path), root)
+        values = with_drift(with_latency(read(directory), root), root)
         try:
             page = write_report(values, directory)
         except OSError as error:

@@ -2,22 +2,22 @@
 
 import copy
 import json
-from pathlib import Path
 from typing import Any
 
-#: In the run root.
-BENCHMARK_FILE = Path("bench-edge", "bench-edge.json")
+from pipeline.config import RunRoot
+
+BENCHMARK_FILE = "bench-edge.json"
 ENGINE = "LiteRT {}"
 
 
-def with_latency(values: dict[str, Any], root: Path) -> dict[str, Any]:
+def with_latency(values: dict[str, Any], root: RunRoot) -> dict[str, Any]:
     """Returns a run's facts with the benchmark's median times, if it was of the same version.
 
     Args:
         values: of `export.facts.Facts`, as JSON values.
-        root: the run root.
+        root: of the run.
     """
-    path = root / BENCHMARK_FILE
+    path = root.edge_benchmark / BENCHMARK_FILE
     if not values.get("edge") or not values.get("pushed") or not path.exists():
         return values
     benchmark = json.loads(path.read_text())
