@@ -7,7 +7,7 @@ import tensorflow as tf
 from components.recipes import Augmentation
 from components.sources import HEIGHT, WIDTH
 
-#: The grey that a stronger contrast leaves as it is: where low, strokes become thicker.
+#: The grey that another contrast leaves as it is: where low, a stronger one thickens strokes.
 CONTRAST_MIDDLE = (0.3, 0.7)
 
 
@@ -50,7 +50,7 @@ def augment(images: tf.Tensor, augmentation: Augmentation, seed: tf.Tensor) -> t
     thickness = uniform_pixels(-augmentation.thickness, augmentation.thickness)[other:]
     changed = tf.concat([changed[:other], _with_thickness(changed[other:], thickness)], 0)
     middle = uniform_pixels(*CONTRAST_MIDDLE)
-    contrast = uniform_pixels(1.0, augmentation.contrast)
+    contrast = uniform_pixels(*augmentation.contrast)
     changed = tf.clip_by_value((changed - middle) * contrast + middle, 0.0, 1.0)
 
     noisy = _part(augmentation.noise_share, total)

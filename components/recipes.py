@@ -22,8 +22,8 @@ class Augmentation:
         thickness_share: share of images whose strokes become thicker or thinner.
         thickness: how far at most, as a part of the way to the maximum or minimum of each 3x3
             neighbourhood.
-        contrast: highest factor, about a grey in the middle; it sharpens what interpolation
-            blurred, and moves the edges of strokes.
+        contrast: lowest and highest factor, about a grey in the middle; above 1 it sharpens what
+            interpolation blurred, and moves the edges of strokes.
         noise_share: share of images with Gaussian noise.
         noise_sd: its highest standard deviation, of pixels from 0 to 255.
         unchanged_share: share of images that stay as they are; interpolation blurs the others.
@@ -37,7 +37,7 @@ class Augmentation:
     small_scale: tuple[float, float] = (0.5, 1.0)
     thickness_share: float = 0.0
     thickness: float = 0.0
-    contrast: float = 1.0
+    contrast: tuple[float, float] = (1.0, 1.0)
     noise_share: float = 0.0
     noise_sd: float = 0.0
     unchanged_share: float = 0.0
@@ -48,17 +48,21 @@ class Augmentation:
 
     def scaled(self, strength: float) -> "Augmentation":
         """Returns ranges that are wider or narrower by a factor; the shares stay."""
-        low, high = self.scale
         return replace(
             self,
             rotation=self.rotation * strength,
-            scale=(low**strength, high**strength),
+            scale=_powers(self.scale, strength),
             shear=self.shear * strength,
             shift=self.shift * strength,
             thickness=min(1.0, self.thickness * strength),
-            contrast=self.contrast**strength,
+            contrast=_powers(self.contrast, strength),
             noise_sd=self.noise_sd * strength,
         )
+
+
+def _powers(factors: tuple[float, float], strength: float) -> tuple[float, float]:
+    low, high = factors
+    return low**strength, high**strength
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +187,7 @@ _BEST = Recipe(
         small_scale=(0.45, 0.8),
         thickness_share=0.3,
         thickness=0.5,
-        contrast=2,
+        contrast=(0.5, 2),
         noise_share=0.15,
         noise_sd=50,
         unchanged_share=0.2,

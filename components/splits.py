@@ -9,9 +9,9 @@ from components.sources import CLASSES, Batch, Source
 SPLITS = ("train", "validation", "test")
 
 # Of each class, every tenth digit is for the test and every tenth for validation; where the
-# data set brings its own test split, every twelfth of the rest (MNIST: 5,000) is for validation.
+# data set brings its own test split, every thirtieth of the rest (MNIST: 2,000) is for validation.
 WITHOUT_TEST = 10
-WITH_TEST = 12
+WITH_TEST = 30
 
 
 def split_batches(source: Source) -> Iterator[tuple[str, Batch]]:

@@ -87,11 +87,20 @@ def test_a_share_of_strokes_becomes_thicker_or_thinner(images):
 
 
 def test_contrast_sharpens_and_leaves_black_and_white(images):
-    before, after = images.numpy(), changed(images, contrast=2)
+    before, after = images.numpy(), changed(images, contrast=(1.5, 2))
     assert (after[before == 0] == 0).all()
     assert (after[before == 1] == 1).all()
     grey = [np.mean((i > 0.1) & (i < 0.9)) for i in (before, after)]
     assert grey[1] < 0.9 * grey[0]
+
+
+def test_less_contrast_greys_black_and_white(images):
+    after = changed(images, contrast=(0.5, 0.5))
+    ranges = np.ptp(after, axis=(1, 2, 3)) / np.ptp(images, axis=(1, 2, 3))
+    np.testing.assert_allclose(ranges, 0.5, atol=1e-5)
+    blackest = after.min((1, 2, 3))
+    assert 0.15 <= blackest.min() < 0.2
+    assert 0.3 < blackest.max() <= 0.35
 
 
 def test_a_share_stays_as_it_is_and_every_image_in_its_place(images):

@@ -36,12 +36,12 @@ def test_dealing_is_deterministic():
     assert deal(open_source(locate("sample"))) == deal(open_source(locate("sample")))
 
 
-def test_a_given_test_split_is_kept_and_every_twelfth_of_a_class_validates(idx_directory: Path):
+def test_a_given_test_split_is_kept_and_every_thirtieth_of_a_class_validates(idx_directory: Path):
     source = open_source(locate(str(idx_directory)))
     dealt = deal(source)
     given = [(images, labels) for images, labels in source.batches("test")]
     assert len(dealt["test"]) == sum(len(labels) for _, labels in given)
     train = np.concatenate([labels for _, labels in source.batches("train")])
-    expected = sum(count // 12 for count in np.bincount(train))
+    expected = sum(count // 30 for count in np.bincount(train))
     assert len(dealt["validation"]) == expected
     assert len(dealt["train"]) == len(train) - expected
