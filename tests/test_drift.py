@@ -95,18 +95,22 @@ def test_a_small_shift_of_one_feature_alarms_for_that_one():
 
 
 @pytest.fixture(scope="module")
-def test_split(pipeline_run) -> tuple[np.ndarray, np.ndarray]:
+def version(pipeline_run) -> str:
+    """What the last run pushed: `digits drift` knows the data of that."""
+    return json.loads(RunRoot(pipeline_run.root).summary.read_text())["pushed"]["version"]
+
+
+@pytest.fixture(scope="module")
+def test_split(pipeline_run, version) -> tuple[np.ndarray, np.ndarray]:
     """The test split, and what the pushed model says of it."""
     root = RunRoot(pipeline_run.root)
     images = read_splits(root, None)["test"][0]
-    (version,) = root.serving.iterdir()
-    return images, load_classifier(version)(images)
+    return images, load_classifier(root.serving / version)(images)
 
 
 @pytest.fixture
-def write_log(pipeline_run, tmp_path: Path):
+def write_log(version, tmp_path: Path):
     """Writes a request log as the server does."""
-    (version,) = pipeline_run.versions()["serving"][:1]
 
     def write(requests) -> str:
         config = logging_config_pb2.LoggingConfig()

@@ -183,7 +183,7 @@ class GrpcServer:
             options: gRPC channel arguments.
 
         Raises:
-            RuntimeError: an address is in use.
+            RuntimeError: an address is in use, or the credentials are no pair.
         """
         self._server = grpc.aio.server(
             options=[

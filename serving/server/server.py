@@ -13,6 +13,7 @@ import grpc
 import uvloop
 
 from serving.errors import InputError
+from serving.quiet import stderr_to
 from serving.server import text_protos
 from serving.server.batching import BatchingOptions
 from serving.server.grpc_service import GrpcServer
@@ -73,7 +74,9 @@ async def _run(flags: argparse.Namespace, config: ModelServerConfig, *, litert: 
         metrics=metrics,
     )
     inference = Inference(manager, as_content=flags.enable_serialization_as_tensor_content)
-    rest_socket = _bind(flags.host, flags.rest_api_port) if flags.rest_api_port else None
+    rest_socket = None
+    if flags.rest_api_port:
+        rest_socket = _bind("--rest_api_port", flags.host, flags.rest_api_port)
     rest_server = HttpServer(
         _rest_api(flags, inference).answer, max_body_bytes=flags.max_request_bytes
     )
@@ -222,20 +225,26 @@ def _grpc_server(flags: argparse.Namespace, inference: Inference) -> GrpcServer:
         if not equals:
             raise InputError(f"--grpc_channel_arguments: {argument}; expected NAME=VALUE")
         options.append((name, int(text) if text.lstrip("-").isdecimal() else text))
-    try:
-        return GrpcServer(
-            inference,
-            _addresses(flags),
-            credentials=_credentials(flags.ssl_config_file),
-            max_message_bytes=flags.max_request_bytes,
-            options=options,
-        )
-    except RuntimeError as error:
-        flag = f"--port {flags.port}" if flags.port else "--grpc_socket_path"
-        remedy = "choose another"
-        if flags.ssl_config_file:
-            remedy += f", or mend the keys and certificates in {flags.ssl_config_file}"
-        raise InputError(f"{flag}: {error}; {remedy}") from error
+    credentials = _credentials(flags.ssl_config_file)
+    with stderr_to(None):  # where gRPC's core says the same in three lines
+        try:
+            return GrpcServer(
+                inference,
+                _addresses(flags),
+                credentials=credentials,
+                max_message_bytes=flags.max_request_bytes,
+                options=options,
+            )
+        except RuntimeError as error:
+            if flags.port:
+                _bind("--port", flags.host, flags.port).close()  # or it raises what is wrong
+            if flags.ssl_config_file:
+                raise InputError(
+                    f"--ssl_config_file {flags.ssl_config_file}: gRPC refuses the key or the "
+                    "certificates; expected a pair that belongs together, as PEM"
+                ) from error
+            flag = "--grpc_socket_path" if flags.grpc_socket_path else "--port"
+            raise InputError(f"{flag}: {error}; choose another") from error
 
 
 def _credentials(path: str | None) -> grpc.ServerCredentials | None:
@@ -262,7 +271,7 @@ def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"  # brackets: IPv6
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def _bind(flag: str, host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM
@@ -271,7 +280,5 @@ def _bind(host: str, port: int) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
     except OSError as error:
-        raise InputError(
-            f"--rest_api_port {port} at {host}: {error.strerror}; choose another"
-        ) from error
+        raise InputError(f"{flag} {port} at {host}: {error.strerror}; choose another") from error
     return bound

@@ -25,7 +25,7 @@ from pipeline.release.versions import pushed_versions
 from pipeline.run_data import read_splits
 from pipeline.saved_model import load_classifier
 
-SIZES = (200, 1000, 2000)
+SIZES = (200, 500, 2000)
 Features = dict[str, np.ndarray]
 console = Console(width=110)
 

@@ -332,8 +332,10 @@ def test_a_port_in_use(tmp_path: Path) -> None:
                 cwd=ROOT,
             )
             assert done.returncode == 2
-            assert done.stderr.splitlines()[-1].endswith("; choose another")
-            assert str(port) in done.stderr.splitlines()[-1]
+            name, _ = flag.split("=")
+            reason = f"{name} {port} at 127.0.0.1: Address already in use; choose another\n"
+            assert done.stderr.endswith(reason)
+            assert done.stderr.count("\n") == 1
 
 
 def test_flags_without_effect_are_named(caplog: pytest.LogCaptureFixture) -> None:
@@ -356,6 +358,21 @@ def test_bounds(tmp_path: Path) -> None:
         assert response.status_code == 413
         assert response.json() == {"error": "the body has more than 10,000 bytes"}
         assert server.address.predict("times", x=floats(1)).outputs["y"].float_val == [1.0]
+
+
+def test_keys_that_are_none_are_named(tmp_path: Path) -> None:
+    config = tmp_path / "ssl.config"
+    config.write_text('server_key: "no key" server_cert: "no certificate"')
+    flags = [f"--model_base_path={tmp_path}", f"--port={free_port()}"]
+    done = subprocess.run(
+        [*COMMAND, *flags, f"--ssl_config_file={config}"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 2
+    assert f"--ssl_config_file {config}: gRPC refuses the key" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="makes its certificate with openssl")
