@@ -1,16 +1,12 @@
 """Runs a model in TensorFlow Lite Micro, the runtime of microcontrollers, on this machine."""
 
-import re
-import tempfile
-from pathlib import Path
+import subprocess
+import sys
 
 import numpy as np
 from tflite_micro.python.tflite_micro import runtime
 
 from export.verify import quantize
-from serving.quiet import stderr_to
-
-ALIGNMENT = 16
 
 
 class MicroModel:
@@ -46,18 +42,17 @@ class MicroModel:
 
 
 def arena_bytes(content: bytes) -> int:
-    """Measures the tensor arena that a model needs, on this machine's 64 bits.
+    """Measures the smallest tensor arena in which a model loads, on this machine's 64 bits.
 
     Returns:
-        A multiple of 16, as arenas are aligned, with which the model has been loaded.
+        A multiple of 16, as arenas are aligned.
+
+    Raises:
+        ValueError: it has operators or tensors that the runtime does not know.
     """
-    with tempfile.TemporaryDirectory() as directory:
-        log = Path(directory, "log")
-        with stderr_to(log):  # where the recording allocator prints it; no function returns it
-            runtime.Interpreter.from_bytes(content).print_allocations()
-        found = re.search(r"Arena allocation total (\d+) bytes", log.read_text())
-    if not found:
-        raise RuntimeError("TensorFlow Lite Micro did not print the size of its arena")
-    rounded = -(-int(found[1]) // ALIGNMENT) * ALIGNMENT
-    runtime.Interpreter.from_bytes(content, arena_size=rounded)
-    return rounded
+    done = subprocess.run(
+        [sys.executable, "-m", "export.arena"], input=content, capture_output=True, check=False
+    )
+    if done.returncode:
+        raise ValueError(done.stderr.decode(errors="replace").splitlines()[-1])
+    return int(done.stdout)
