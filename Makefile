@@ -22,7 +22,8 @@ lint: .venv/.installed
 	$(BIN)/mypy
 
 # The packages are installed without their own idea of what fits: see CONTRIBUTING, "The lock file".
-# Python compiles the modules that it imports when it first does, and leaves the others.
+# Of their modules only those that a run imports are compiled, and here: where PYTHONDONTWRITEBYTECODE
+# is set, as in many a container, every start would compile them again, half a minute.
 .venv/.installed: requirements.lock
 	@$(PYTHON) -c 'import sys, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \
 	  { echo 'digits: no Python 3.11 with venv at "$(PYTHON)"; install python3.11 and python3.11-venv, or: make PYTHON=/path/to/python3.11' >&2; exit 2; }
@@ -30,6 +31,7 @@ lint: .venv/.installed
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-compile --require-hashes -r requirements.lock
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@env -u PYTHONDONTWRITEBYTECODE TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -W ignore -c 'import tensorflow_model_analysis, tfx.v1'
 	@touch $@
 
 # TF Serving itself, on this machine only, for the models of MODELS. Flags of its own: ARGS.
