@@ -31,7 +31,8 @@ lint: .venv/.installed
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-compile --require-hashes -r requirements.lock
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@env -u PYTHONDONTWRITEBYTECODE TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -W ignore -c 'import tensorflow_model_analysis, tfx.v1'
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c 'import tensorflow_model_analysis, tfx.v1' 2>/dev/null || \
+	  { echo 'digits: the packages do not load; what is wrong: .venv/bin/python -c "import tfx.v1"' >&2; exit 1; }
 	@touch $@
 
 # TF Serving itself, on this machine only, for the models of MODELS. Flags of its own: ARGS.
