@@ -7,6 +7,9 @@ from typing import Any
 
 from serving.errors import InputError
 
+#: Of the steps; where a recipe has a constant step size otherwise.
+WARM_START_WARMUP = 0.05
+
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
@@ -151,8 +154,13 @@ class Recipe:
         return self if epochs is None else replace(self, epochs=epochs, warm_epochs=epochs)
 
     def warm(self) -> "Recipe":
-        """Returns the recipe of a training that starts from the weights of an earlier model."""
-        return replace(self, epochs=self.warm_epochs)
+        """Returns the recipe of a training that starts from the weights of an earlier model.
+
+        Its step size rises from zero and falls to zero, whatever the recipe's own does: a new
+        optimizer's first steps are its least certain, and a constant size forgets at every step.
+        """
+        share = WARM_START_WARMUP if self.warmup_share is None else self.warmup_share
+        return replace(self, epochs=self.warm_epochs, warmup_share=share)
 
 
 # The recipe of the text that the network comes from: Keras's defaults for rmsprop.

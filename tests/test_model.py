@@ -122,6 +122,18 @@ def test_a_tuners_choices_change_these_fields_only():
     assert RECIPES["seed"].tuned({"augmentation_strength": 2.0}) == RECIPES["seed"]
 
 
+@pytest.mark.parametrize("name", ["seed", "best"])
+def test_a_warm_start_takes_steps_that_rise_and_fall(name: str):
+    recipe = RECIPES[name].warm()
+    steps = recipe.epochs * 100
+    step_size = build_model(recipe, 100).optimizer._learning_rate
+    sizes = [float(step_size(step)) for step in range(steps + 1)]
+    assert sizes[0] == 0.0
+    assert max(sizes) == pytest.approx(recipe.learning_rate)
+    assert sizes.index(max(sizes)) == pytest.approx(steps / 20)
+    assert sizes[-1] == pytest.approx(0.0, abs=1e-9)
+
+
 def test_smoothing_spreads_a_share_of_the_target():
     model = build_model(replace(RECIPES["seed"], label_smoothing=0.1))
     probabilities = np.full((1, 10), 0.05, np.float32)
