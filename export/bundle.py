@@ -150,14 +150,17 @@ def _look(digit: np.ndarray, index: int) -> np.ndarray:
 
 
 def _arena_bytes(model: bytes) -> int | None:
-    """Measures it where TensorFlow Lite Micro is installed."""
+    """Measures it where TensorFlow Lite Micro is installed and can load the model."""
     try:
         from export.micro import arena_bytes
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("tflite_micro"):
             return None
         raise
-    return arena_bytes(model)
+    try:
+        return arena_bytes(model)
+    except ValueError:  # phones and browsers run more than microcontrollers do
+        return None
 
 
 def _write_sources(directory: Path, description: Mapping[str, Any]) -> None:
@@ -193,9 +196,10 @@ def arena_definition(arena_bytes: int | None) -> str:
     """Returns the lines of C that size the tensor arena, or say how to."""
     if arena_bytes is None:
         return (
-            "/* Not measured: TensorFlow Lite Micro was not there when the bundle was made. In\n"
-            " * Python, tflite_micro.runtime.Interpreter.from_bytes(model).print_allocations()\n"
-            " * prints it. */\n"
+            "/* Not measured: when the bundle was made, TensorFlow Lite Micro was not there, or\n"
+            " * did not load the model. In a checkout of Digits,\n"
+            f" *     python -m export.arena < {MODEL_FILE}\n"
+            " * prints it, or says why not. */\n"
             "#ifndef DIGITS_ARENA_BYTES\n"
             '#error "define DIGITS_ARENA_BYTES, the bytes of the tensor arena"\n'
             "#endif"

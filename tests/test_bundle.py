@@ -196,9 +196,15 @@ class TestMicrocontrollers:
         assert loads_in_micro(model, arena)
         assert not loads_in_micro(model, arena - 1024)
 
-    def test_what_the_runtime_cannot_load_has_none(self, bundle):
+    def test_what_the_runtime_cannot_load_has_none_and_makes_a_bundle(self, bundle, tmp_path):
+        model = bundle / "models/float16.tflite"
         with pytest.raises(ValueError, match="cannot load"):
-            arena_bytes((bundle / "models/float16.tflite").read_bytes())
+            arena_bytes(model.read_bytes())
+        other = shutil.copytree(bundle, tmp_path / "bundle")
+        shutil.rmtree(other / "golden")
+        shutil.copyfile(model, other / MODEL_FILE)
+        bundles.assemble(other, np.zeros((32, 28, 28), np.uint8), np.zeros(32, np.int64))
+        assert json.loads((other / "model.json").read_text())["arena_bytes"] is None
 
     def test_every_model_has_its_own_arena(self, bundle):
         larger = arena_bytes((bundle / "models/float32.tflite").read_bytes())
@@ -211,7 +217,7 @@ class TestMicrocontrollers:
             done = subprocess.run(["cc", "-fsyntax-only", path], capture_output=True, text=True)
             assert (done.returncode == 0) == compiles
         assert "define DIGITS_ARENA_BYTES" in done.stderr
-        assert "print_allocations()" in path.read_text()
+        assert f"python -m export.arena < {MODEL_FILE}" in path.read_text()
 
     def test_the_array_is_the_model(self, bundle, tmp_path):
         (tmp_path / "main.c").write_text(
