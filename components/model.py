@@ -87,7 +87,7 @@ def build_model(recipe: Recipe, steps_per_epoch: int = 1) -> keras.Sequential:
         model = normalized_twin(model, recipe.precision)
     model.compile(
         optimizer=_optimizer(recipe, steps_per_epoch),
-        loss=_loss(recipe.label_smoothing),
+        loss=_loss(recipe),
         metrics=["accuracy"],
     )
     return model
@@ -108,17 +108,22 @@ def trained_network(recipe: Recipe, model: keras.Sequential) -> keras.Sequential
     return network
 
 
-def _loss(label_smoothing: float) -> str | Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    if not label_smoothing:
+def _loss(recipe: Recipe) -> str | Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    if not (recipe.label_smoothing or recipe.doubt_below):
         return "sparse_categorical_crossentropy"
 
-    def smoothed_crossentropy(labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+    def crossentropy(labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
         targets = tf.one_hot(tf.reshape(tf.cast(labels, tf.int32), [-1]), CLASSES)
-        return keras.losses.categorical_crossentropy(
-            targets, probabilities, label_smoothing=label_smoothing
+        losses = keras.losses.categorical_crossentropy(
+            targets, probabilities, label_smoothing=recipe.label_smoothing
         )
+        if not recipe.doubt_below:
+            return losses
+        # Without smoothing, the gradient of partially Huberised cross-entropy (Menon et al., 2020).
+        of_labels = tf.stop_gradient(tf.reduce_sum(targets * probabilities, -1))
+        return losses * tf.minimum(of_labels / recipe.doubt_below, 1.0)
 
-    return smoothed_crossentropy
+    return crossentropy
 
 
 def _optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:

@@ -84,6 +84,8 @@ class Recipe:
             to zero along a cosine; None for a constant one.
         augmentation: random changes to the images of every batch; None for none.
         label_smoothing: share of the target that is spread over all ten digits.
+        doubt_below: probability of its label below which a digit weighs the less, the less
+            probable that is: its label may be wrong. 0 for never.
         normalized: train with batch normalization, which is folded into the weights at the end.
         precision: Keras's dtype policy of the training; what is served is float32.
     """
@@ -98,6 +100,7 @@ class Recipe:
     warmup_share: float | None = None
     augmentation: Augmentation | None = None
     label_smoothing: float = 0.0
+    doubt_below: float = 0.0
     normalized: bool = False
     precision: str = "float32"
 
@@ -184,6 +187,7 @@ _BEST = Recipe(
     warm_epochs=20,
     warmup_share=0.05,
     label_smoothing=0.05,
+    doubt_below=0.1,
     normalized=True,
     precision="mixed_bfloat16",
     augmentation=Augmentation(

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from components.calibration import calibrate
 from components.model import SEED_CNN_PARAMETERS, build_model, trained_network
@@ -144,6 +145,20 @@ def test_smoothing_spreads_a_share_of_the_target():
     expected = -(0.91 * np.log(0.55) + 9 * 0.01 * np.log(0.05))
     assert float(model.loss(np.array([3]), probabilities)[0]) == pytest.approx(expected, rel=1e-4)
     assert float(model.loss(np.array([[3]]), probabilities)[0]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_digit_that_looks_mislabelled_pulls_no_harder_the_more_it_does():
+    model = build_model(replace(RECIPES["seed"], doubt_below=0.1))
+    likelihoods = tf.Variable([0.9, 0.1, 0.05, 0.001])
+    with tf.GradientTape() as tape:
+        rest = (1 - likelihoods) / 9
+        probabilities = tf.stack([likelihoods, *[rest] * 9], -1)
+        losses = model.loss(tf.zeros(4, tf.int64), probabilities)
+    expected = -np.log([0.9, 0.1, 0.05, 0.001]) * [1, 1, 0.5, 0.01]
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+    np.testing.assert_allclose(
+        tape.gradient(losses, likelihoods), [-1 / 0.9, -10, -10, -10], rtol=1e-3
+    )
 
 
 def test_calibration_finds_the_temperature_that_was_taken_away():
