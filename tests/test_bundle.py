@@ -200,6 +200,8 @@ class TestMicrocontrollers:
         model = bundle / "models/float16.tflite"
         with pytest.raises(ValueError, match="cannot load"):
             arena_bytes(model.read_bytes())
+        with pytest.raises(ValueError, match="cannot load"):
+            arena_bytes(b"no model at all")
         other = shutil.copytree(bundle, tmp_path / "bundle")
         shutil.rmtree(other / "golden")
         shutil.copyfile(model, other / MODEL_FILE)
